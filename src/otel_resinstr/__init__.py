@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says which suspect it is when a Python service with MongoDB stalls.
+
+Under ``opentelemetry-instrument`` nothing has to be called. Elsewhere, for example after
+``configure_azure_monitor()``, call `instrument` once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_resinstr.instrumentors import SUBJECTS
+from otel_resinstr.settings import Settings
+from otel_resinstr.version import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+__all__ = ["Settings", "__version__", "instrument", "uninstrument"]
+
+
+def instrument(
+    settings: Settings | None = None,
+    *,
+    meter_provider: MeterProvider | None = None,
+    tracer_provider: TracerProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+) -> None:
+    """Start every subject that is not running yet.
+
+    Never raises: a probe that cannot start is reported in the log and left out.
+
+    Args:
+        settings: What to watch and how; by default what the environment says.
+        meter_provider: Where metrics go; by default the global provider, set now or later.
+        tracer_provider: Where spans go; likewise.
+        logger_provider: Where events go; likewise.
+    """
+    for subject in SUBJECTS:
+        instrumentor = subject()
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(
+                skip_dep_check=True,
+                settings=settings,
+                meter_provider=meter_provider,
+                tracer_provider=tracer_provider,
+                logger_provider=logger_provider,
+            )
+
+
+def uninstrument() -> None:
+    """Stop every subject: nothing of ours is patched, reported or running afterwards."""
+    for subject in reversed(SUBJECTS):
+        instrumentor = subject()
+        if instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.uninstrument()

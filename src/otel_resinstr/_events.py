@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events: one line in the application's log that a person can act on, and one record in OTLP.
+
+The same cause is reported at most once in an interval, and all causes together at most so many times; what was
+held back is counted into the next report of that cause.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
+
+from otel_resinstr.semconv import RESINSTR_EVENT_REPEATED, SCHEMA_URL, SCOPE
+from otel_resinstr.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping
+
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.util.types import AnyValue
+
+    from otel_resinstr.semconv import Event
+
+INTERVAL = 60.0
+"""Seconds in which one cause is reported once."""
+
+BURST = 20
+"""Reports of all causes together in one interval."""
+
+_CAUSES = 1000  # as many are remembered; the one that was reported longest ago is forgotten first
+
+_logger = logging.getLogger(SCOPE)
+
+
+class Events:
+    """Says what happened to *provider*, by default the global logger provider, and to the log."""
+
+    def __init__(
+        self, provider: LoggerProvider | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._otlp = get_logger(SCOPE, __version__, provider, SCHEMA_URL)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._reported: dict[tuple[str, Hashable], float] = {}
+        self._held_back: dict[tuple[str, Hashable], int] = {}
+        self._window = clock()
+        self._in_window = 0
+        self._filtered: list[logging.Handler] = []
+
+    def say(self, event: Event, message: str, cause: Hashable, attributes: Mapping[str, AnyValue]) -> bool:
+        """Report *event* unless its *cause* was reported a moment ago; returns whether it was.
+
+        *message* is one line for a person. The record carries the current trace context.
+        """
+        with self._lock:
+            repeated = self._admit((event.name, cause))
+        if repeated is None:
+            return False
+        attributes = dict(attributes)
+        if repeated:
+            attributes[RESINSTR_EVENT_REPEATED] = repeated
+            message = f"{message} ({repeated} more since the last report)"
+        self._otlp.emit(
+            LogRecord(
+                timestamp=time.time_ns(),
+                severity_number=SeverityNumber.WARN,
+                severity_text="WARN",
+                body=message,
+                attributes=attributes,
+                event_name=event.name,
+            )
+        )
+        self._keep_out_of_otlp()
+        _logger.warning("%s: %s", event.name, message, extra={_MARK: event.name})
+        return True
+
+    def _admit(self, cause: tuple[str, Hashable]) -> int | None:
+        """How many reports of *cause* were held back before this one, or None if it is to be held back too."""
+        now = self._clock()
+        if now - self._window >= INTERVAL:
+            self._window, self._in_window = now, 0
+        last = self._reported.get(cause)
+        if self._in_window >= BURST or (last is not None and now - last < INTERVAL):
+            if cause in self._held_back or len(self._held_back) < _CAUSES:
+                self._held_back[cause] = self._held_back.get(cause, 0) + 1
+            return None
+        self._in_window += 1
+        self._reported.pop(cause, None)
+        self._reported[cause] = now  # a dict keeps the order: the first is the oldest
+        if len(self._reported) > _CAUSES:
+            del self._reported[next(iter(self._reported))]
+        return self._held_back.pop(cause, 0)
+
+    def _keep_out_of_otlp(self) -> None:
+        # OpenTelemetry's own logging handler would send the line once more, beside the event.
+        for handler in _handlers(_logger):
+            if _is_opentelemetry(handler) and handler not in self._filtered:
+                handler.addFilter(_not_an_event)
+                self._filtered.append(handler)
+
+    def close(self) -> None:
+        """Give the handlers back as they were."""
+        for handler in self._filtered:
+            handler.removeFilter(_not_an_event)
+        self._filtered.clear()
+
+    def renew(self) -> None:
+        """Forget, in a forked child, what the parent reported, and the lock that it may have held."""
+        self._lock = threading.Lock()
+        self._reported.clear()
+        self._held_back.clear()
+
+
+_MARK = "otel_resinstr_event"
+
+
+def _not_an_event(record: logging.LogRecord) -> bool:
+    return not hasattr(record, _MARK)
+
+
+def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
+    walked: logging.Logger | None = logger
+    while walked is not None:
+        yield from walked.handlers
+        walked = walked.parent if walked.propagate else None
+
+
+def _is_opentelemetry(handler: logging.Handler) -> bool:
+    # The SDK's (until it is removed) or the logging instrumentation's: neither may be imported here.
+    kind = type(handler)
+    return kind.__name__ == "LoggingHandler" and kind.__module__.startswith("opentelemetry.")

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instruments made from the records of `semconv`, and observables that can be let go.
+
+The API has no way to remove an observable's callback, and creating the instrument again silently drops the new
+callbacks (https://github.com/open-telemetry/opentelemetry-python/issues/2454 and 4304). So the callbacks given to
+the SDK hold nothing but a name: who reports under that name now stands in one table for the process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import CallbackOptions, Observation, get_meter, get_meter_provider
+
+from otel_resinstr.semconv import SCHEMA_URL, SCOPE, Kind
+from otel_resinstr.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.metrics import Counter, Histogram, MeterProvider
+
+    from otel_resinstr.semconv import Metric
+
+    # What is observed: a number, numbers with attributes, or None where it is not known. Unknown is absent.
+    Reading = float | Iterable[Observation] | None
+    Read = Callable[[], Reading]
+
+# Who reports a metric now, by its name, and on which provider (None: whichever is the global one).
+_live: dict[str, tuple[MeterProvider | None, Read]] = {}
+
+
+class Instruments:
+    """Makes the package's instruments on *provider*, by default the global one, set or yet to be set."""
+
+    def __init__(self, provider: MeterProvider | None = None) -> None:
+        self._provider = provider
+        self._meter = get_meter(SCOPE, __version__, provider, SCHEMA_URL)
+
+    def observe(self, metric: Metric, read: Read) -> Callable[[], None]:
+        """Report what *read* returns at each collection; returns what ends that.
+
+        *read* is called in the thread of the metric reader and must be quick. One metric has one reader: a
+        second one takes the place of the first.
+        """
+        create = {
+            Kind.OBSERVABLE_COUNTER: self._meter.create_observable_counter,
+            Kind.OBSERVABLE_GAUGE: self._meter.create_observable_gauge,
+            Kind.OBSERVABLE_UP_DOWN_COUNTER: self._meter.create_observable_up_down_counter,
+        }[metric.kind]
+        live = _live[metric.name] = (self._provider, read)
+        create(metric.name, [_callback(metric.name, self._provider)], metric.unit, metric.description)
+
+        def let_go() -> None:
+            if _live.get(metric.name) is live:
+                del _live[metric.name]
+
+        return let_go
+
+    def counter(self, metric: Metric) -> Counter:
+        """Make the counter of *metric*."""
+        return self._meter.create_counter(metric.name, metric.unit, metric.description)
+
+    def histogram(self, metric: Metric) -> Histogram:
+        """Make the histogram of *metric*, with its bucket boundaries as advice to the SDK."""
+        return self._meter.create_histogram(
+            metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.boundaries
+        )
+
+
+def _callback(
+    name: str, made_for: MeterProvider | None
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def collect(_options: CallbackOptions) -> Iterable[Observation]:
+        live = _live.get(name)
+        if live is None:
+            return ()
+        provider, read = live
+        if _resolved(provider) is not _resolved(made_for):
+            return ()  # A provider that was instrumented earlier, and is still collected.
+        reading = read()
+        if reading is None:
+            return ()
+        if isinstance(reading, (int, float)):
+            return (Observation(reading),)
+        return reading
+
+    return collect
+
+
+def _resolved(provider: MeterProvider | None) -> MeterProvider:
+    return get_meter_provider() if provider is None else provider

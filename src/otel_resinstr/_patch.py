@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrapping a function of somebody else's, and giving the original back.
+
+The only module that knows wrapt. A wrapper is called as ``wrapper(wrapped, instance, args, kwargs)``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+_ABSENT = object()
+
+
+class Patch:
+    """*wrapper* around the attribute *name* of *owner*, until it is undone.
+
+    Raises AttributeError where there is no such attribute, and TypeError where it cannot be set.
+    """
+
+    def __init__(self, owner: Any, name: str, wrapper: Wrapper) -> None:  # noqa: ANN401  any module or class
+        self._owner = owner
+        self._name = name
+        self._own = vars(owner).get(name, _ABSENT)  # what stands in the owner itself: maybe inherited, then nothing
+        self._active = True
+        original = getattr(owner, name) if self._own is _ABSENT else self._own
+        self._wrapped = wrapt.FunctionWrapper(original, wrapper, enabled=self._is_active)
+        setattr(owner, name, self._wrapped)
+
+    def _is_active(self) -> bool:
+        return self._active
+
+    def undo(self) -> None:
+        """Put the original back.
+
+        Where somebody has wrapped ours since, ours cannot be taken out of the middle: it stays, and only passes
+        the call on.
+        """
+        self._active = False
+        if vars(self._owner).get(self._name) is not self._wrapped:
+            return
+        if self._own is _ABSENT:
+            delattr(self._owner, self._name)
+        else:
+            setattr(self._owner, self._name, self._own)
+
+
+class ImportHook:
+    """Calls *found* with a module as soon as it has been imported: now, if it has been already; at most once.
+
+    wrapt keeps no way to remove a hook; one that is undone stays registered and does nothing.
+    """
+
+    def __init__(self, module: str, found: Callable[[Any], None]) -> None:
+        self._found: Callable[[Any], None] | None = found
+        wrapt.register_post_import_hook(self._imported, module)
+
+    def _imported(self, module: Any) -> None:  # noqa: ANN401  any module
+        found, self._found = self._found, None
+        if found is not None:
+            found(module)
+
+    def undo(self) -> None:
+        """Forget what was to be called."""
+        self._found = None

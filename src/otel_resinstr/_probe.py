@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a probe is, what it may take from the process, and how all of it is given back.
+
+A probe takes whatever it needs through its `Lease`: instruments, patches, beats of the ticker, places in the
+fork list. Ending the lease gives everything back in reverse order, so a probe has nothing to undo by itself.
+
+The lease is also the boundary at which a probe may break without harm. Where others call us, be it a library (a
+listener, a wrapper), the ticker or the SDK (an observable's callback), the call goes through `Lease.guard`:
+a probe that raises is stopped and reported once, and the application and the other probes go on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from opentelemetry import trace
+
+from otel_resinstr import _fork
+from otel_resinstr._events import Events
+from otel_resinstr._instruments import Instruments
+from otel_resinstr._patch import ImportHook, Patch
+from otel_resinstr._ticker import Ticker
+from otel_resinstr.semconv import ERROR_TYPE, RESINSTR_PROBE, RESINSTR_PROBE_DISABLED, SCHEMA_URL, SCOPE
+from otel_resinstr.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import Counter, Histogram, MeterProvider
+    from opentelemetry.trace import TracerProvider
+    from opentelemetry.util.types import AnyValue
+
+    from otel_resinstr._instruments import Read
+    from otel_resinstr._patch import Wrapper
+    from otel_resinstr.semconv import Event, Metric
+
+_T = TypeVar("_T")
+
+_ticker = Ticker()
+_logger = logging.getLogger(SCOPE)
+
+
+class Probe(Protocol):
+    """One thing that is watched. Its constructor only takes its sources; all else happens in `start`."""
+
+    name: str
+
+    def start(self, lease: Lease) -> None:
+        """Begin to watch; everything that is needed for it comes from *lease*."""
+
+
+class Telemetry:
+    """Where a set of probes sends what it finds; each provider is the global one unless it is given."""
+
+    def __init__(
+        self,
+        meter_provider: MeterProvider | None = None,
+        tracer_provider: TracerProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+        ticker: Ticker = _ticker,
+    ) -> None:
+        self.instruments = Instruments(meter_provider)
+        self.tracer = trace.get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
+        self.events = Events(logger_provider)
+        self.ticker = ticker
+
+
+class Lease:
+    """What one running probe has taken from the process, and the guard around what it does with it."""
+
+    def __init__(self, probe: str, telemetry: Telemetry) -> None:
+        self.probe = probe
+        self.tracer = telemetry.tracer
+        self._telemetry = telemetry
+        self._undo: list[Callable[[], None]] = []
+        self.ended = False
+
+    def guard(self, function: Callable[..., _T], *args: Any) -> _T | None:  # noqa: ANN401  as *function* takes them
+        """Call *function*; None if it raises, which ends the lease, and None once the lease has ended."""
+        if self.ended:
+            return None
+        try:
+            return function(*args)
+        except Exception as error:  # noqa: BLE001  the boundary: a broken probe must not harm the application
+            self._broke(error)
+            return None
+
+    def _broke(self, error: Exception) -> None:
+        if not self.ended:
+            self.end()
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        # Not the error's text: it may hold what belongs to the application, such as a URI with a password.
+        self._telemetry.events.say(
+            RESINSTR_PROBE_DISABLED,
+            f"the probe {self.probe} broke and was stopped; the application and the other probes are not "
+            f"affected. Please report: {type(error).__qualname__} in {place.name}, {place.filename}:{place.lineno}",
+            cause=self.probe,
+            attributes={RESINSTR_PROBE: self.probe, ERROR_TYPE: type(error).__qualname__},
+        )
+        _logger.debug("the probe %s broke", self.probe, exc_info=error)
+
+    def observe(self, metric: Metric, read: Read) -> None:
+        """Report what *read* returns at each collection: a number, observations, or None for unknown."""
+
+        def whole() -> Any:  # noqa: ANN401  a Reading, read to its end
+            reading = read()
+            # To the end before anything is handed on: a point is not exported if a later one raises.
+            return reading if reading is None or isinstance(reading, (int, float)) else list(reading)
+
+        self._undo.append(self._telemetry.instruments.observe(metric, lambda: self.guard(whole)))
+
+    def counter(self, metric: Metric) -> Counter:
+        """Make the counter of *metric*. Adding to it is for code inside the guard."""
+        return self._telemetry.instruments.counter(metric)
+
+    def histogram(self, metric: Metric) -> Histogram:
+        """Make the histogram of *metric*. Recording is for code inside the guard."""
+        return self._telemetry.instruments.histogram(metric)
+
+    def event(self, event: Event, message: str, cause: Hashable, attributes: Mapping[str, AnyValue]) -> bool:
+        """Report *event*, at most once an interval for one *cause*; returns whether it was reported."""
+        return self._telemetry.events.say(event, message, cause, attributes)
+
+    def every(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call *call* every *seconds* on the package's one thread. It must be quick."""
+        self._undo.append(self._telemetry.ticker.every(seconds, lambda: self.guard(call)))
+
+    def after_fork(self, call: Callable[[], None]) -> None:
+        """Call *call* in each forked child."""
+
+        def guarded() -> None:
+            self.guard(call)
+
+        _fork.add(guarded)
+        self._undo.append(lambda: _fork.remove(guarded))
+
+    def patch(self, owner: Any, name: str, wrapper: Wrapper) -> None:  # noqa: ANN401  any module or class
+        """Wrap the function *name* of *owner*.
+
+        *wrapper* is not guarded, since it makes the application's own call; what it does of its own goes
+        through `guard`.
+        """
+        self._undo.append(Patch(owner, name, wrapper).undo)
+
+    def when_imported(self, module: str, found: Callable[[Any], None]) -> None:
+        """Call *found* with *module* once the application has imported it; now, if it has."""
+
+        def guarded(imported: Any) -> None:  # noqa: ANN401  any module
+            self.guard(found, imported)
+
+        self._undo.append(ImportHook(module, guarded).undo)
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call *call* when the probe stops, for what the lease does not know how to give back."""
+        self._undo.append(call)
+
+    def end(self) -> None:
+        """Give everything back, the last taken first. A step that raises does not keep the others from running."""
+        self.ended = True
+        while self._undo:
+            undo = self._undo.pop()
+            try:
+                undo()
+            except Exception as error:  # noqa: BLE001  the boundary: the rest must be given back too
+                self._report(error)
+
+
+class Running:
+    """A set of probes that has been started."""
+
+    def __init__(self, probes: Iterable[Probe], telemetry: Telemetry, disabled: Iterable[str] = ()) -> None:
+        """Start each of *probes*, but for those whose name matches one of the patterns in *disabled*."""
+        self._events = telemetry.events
+        self._leases: list[Lease] = []
+        _fork.add(self._events.renew)
+        for probe in probes:
+            if not any(fnmatch.fnmatchcase(probe.name, pattern) for pattern in disabled):
+                lease = Lease(probe.name, telemetry)
+                self._leases.append(lease)
+                lease.guard(probe.start, lease)
+
+    def stop(self) -> None:
+        """End all leases: nothing is reported, patched or running any more."""
+        for lease in reversed(self._leases):
+            lease.end()
+        _fork.remove(self._events.renew)
+        self._events.close()

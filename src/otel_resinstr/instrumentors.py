@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry points: each subject's list of probes. The table of contents of the package."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+# contrib's module opens with a blanket "type: ignore", so that mypy sees no class in it
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from otel_resinstr._probe import Running, Telemetry
+from otel_resinstr.eventloop.blocked import Blocked
+from otel_resinstr.eventloop.delay import Delay
+from otel_resinstr.eventloop.loops import Loops
+from otel_resinstr.mongodb.clients import Clients
+from otel_resinstr.mongodb.ledger import Ledger
+from otel_resinstr.mongodb.pool import Pool
+from otel_resinstr.process import ProcessReading
+from otel_resinstr.process.context_switches import ContextSwitches
+from otel_resinstr.process.cpu import Cpu
+from otel_resinstr.process.disk_io import DiskIO
+from otel_resinstr.process.faults import Faults
+from otel_resinstr.process.file_descriptors import FileDescriptors
+from otel_resinstr.process.memory import Memory
+from otel_resinstr.process.threads import Threads
+from otel_resinstr.process.uptime import Uptime
+from otel_resinstr.runtime.threads_by_group import ThreadsByGroup
+from otel_resinstr.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from otel_resinstr._probe import Probe
+
+
+class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the import
+    """One subject: its probes start and stop together, and as one can be switched off by the launcher.
+
+    ``instrument()`` takes ``settings``, ``meter_provider``, ``tracer_provider`` and ``logger_provider``; what is
+    not given comes from the environment, and from the global providers, also if they are set later.
+    """
+
+    _running: Running | None = None
+
+    @abstractmethod
+    def probes(self, settings: Settings) -> Iterator[Probe]:
+        """The probes of the subject, in the order in which they start."""
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """None: a library that is missing is one that is never imported, and its probes wait for that."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        settings = kwargs.get("settings") or Settings.from_environment()
+        telemetry = Telemetry(
+            kwargs.get("meter_provider"), kwargs.get("tracer_provider"), kwargs.get("logger_provider")
+        )
+        self._running = Running(self.probes(settings), telemetry, settings.disabled_probes)
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+
+class ProcessInstrumentor(SubjectInstrumentor):
+    """What the operating system says of this process."""
+
+    def probes(self, settings: Settings) -> Iterator[Probe]:
+        """The probes of the subject, in the order in which they start."""
+        reading = ProcessReading()
+        yield Cpu(reading, window=settings.cpu_window)
+        yield Memory(reading)
+        yield Faults(reading)
+        yield Threads(reading)
+        yield FileDescriptors(reading)
+        yield ContextSwitches(reading)
+        yield DiskIO(reading)
+        yield Uptime(reading)
+
+
+class RuntimeInstrumentor(SubjectInstrumentor):
+    """What CPython says of itself."""
+
+    def probes(self, settings: Settings) -> Iterator[Probe]:  # noqa: ARG002  no setting so far
+        """The probes of the subject, in the order in which they start."""
+        yield ThreadsByGroup()
+
+
+class EventLoopInstrumentor(SubjectInstrumentor):
+    """How well event loops keep up."""
+
+    def probes(self, settings: Settings) -> Iterator[Probe]:
+        """The probes of the subject, in the order in which they start."""
+        loops = Loops()
+        yield loops
+        delay = Delay(loops, period=settings.eventloop_period, window=settings.eventloop_window)
+        yield delay
+        yield Blocked(delay, threshold=settings.eventloop_threshold)
+
+
+class MongoDBInstrumentor(SubjectInstrumentor):
+    """What pymongo's clients do."""
+
+    def probes(self, settings: Settings) -> Iterator[Probe]:
+        """The probes of the subject, in the order in which they start."""
+        clients = Clients()
+        yield clients
+        yield Pool(clients)
+        yield Ledger(clients, churn_count=settings.churn_count, churn_window=settings.churn_window)
+
+
+SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
+    ProcessInstrumentor,
+    RuntimeInstrumentor,
+    EventLoopInstrumentor,
+    MongoDBInstrumentor,
+)

@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every metric, attribute, span and event that the package emits: name, unit, description, origin.
+
+The names of OpenTelemetry's semantic conventions that are not stable yet are copied here, as instrumentations are
+asked to do (https://opentelemetry.io/docs/specs/semconv/non-normative/code-generation/#stability-and-versioning);
+`tests/test_semconv.py` holds the copies to the installed conventions. Names that no convention has carry the
+precedent that they follow. Nothing here imports anything else of the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+SCOPE = "otel_resinstr"
+"""The name of the instrumentation scope, and of the logger."""
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The version of the conventions that the names below are taken from."""
+
+
+class Kind(Enum):
+    """The instrument that a metric is made with."""
+
+    COUNTER = "Counter"
+    HISTOGRAM = "Histogram"
+    OBSERVABLE_COUNTER = "ObservableCounter"
+    OBSERVABLE_GAUGE = "ObservableGauge"
+    OBSERVABLE_UP_DOWN_COUNTER = "ObservableUpDownCounter"
+
+
+class Origin(Enum):
+    """Where a name comes from: how stable it is in the conventions, or ours where they have none."""
+
+    STABLE = "stable"
+    RELEASE_CANDIDATE = "release candidate"
+    DEVELOPMENT = "development"
+    OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: what an instrument is made from, and a row of the README's table."""
+
+    probe: str
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    origin: Origin
+    attributes: tuple[str, ...] = ()
+    precedent: str = ""
+    boundaries: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event: one line in the application's log, one record in OTLP."""
+
+    probe: str
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span that the package makes by itself."""
+
+    probe: str
+    name: str
+    description: str
+
+
+# Attributes of the conventions
+CODE_FILE_PATH = "code.file.path"
+CODE_FUNCTION_NAME = "code.function.name"
+CODE_LINE_NUMBER = "code.line.number"
+CODE_STACKTRACE = "code.stacktrace"
+CPU_MODE = "cpu.mode"
+DB_CLIENT_CONNECTION_POOL_NAME = "db.client.connection.pool.name"
+DB_CLIENT_CONNECTION_STATE = "db.client.connection.state"
+DB_SYSTEM_NAME = "db.system.name"
+DISK_IO_DIRECTION = "disk.io.direction"
+ERROR_TYPE = "error.type"
+PROCESS_CONTEXT_SWITCH_TYPE = "process.context_switch.type"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+SYSTEM_PAGING_FAULT_TYPE = "system.paging.fault.type"
+THREAD_NAME = "thread.name"
+
+# Attributes of ours
+ASYNCIO_EVENTLOOP_THREAD = "asyncio.eventloop.thread"
+CPYTHON_THREAD_GROUP = "cpython.thread.group"
+MONGODB_CLIENT_CHURN_CLOSED = "mongodb.client.churn.closed"
+MONGODB_CLIENT_CHURN_CREATED = "mongodb.client.churn.created"
+MONGODB_CLIENT_CHURN_DROPPED = "mongodb.client.churn.dropped"
+MONGODB_CLIENT_CHURN_DURATION = "mongodb.client.churn.duration"
+MONGODB_CLIENT_CHURN_SOCKETS = "mongodb.client.churn.sockets"
+MONGODB_CLIENT_CHURN_THREADS = "mongodb.client.churn.threads"
+MONGODB_CLIENT_CLOSE_REASON = "mongodb.client.close.reason"
+MONGODB_CLIENT_SITE = "mongodb.client.site"
+MONGODB_CLIENT_SITE_ACTIVE = "mongodb.client.site.active_instance.count"
+MONGODB_CLIENT_SOCKET_TYPE = "mongodb.client.socket.type"
+MONGODB_CLIENT_TYPE = "mongodb.client.type"
+MONGODB_CONNECTION_CLOSE_REASON = "mongodb.connection.close.reason"
+RESINSTR_PROBE = "resinstr.probe"
+RESINSTR_EVENT_REPEATED = "resinstr.event.repeated"
+
+# process: what the operating system says of this process
+
+PROCESS_CPU_TIME = Metric(
+    probe="process.cpu",
+    name="process.cpu.time",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="s",
+    description="Total CPU seconds broken down by different CPU modes.",
+    origin=Origin.RELEASE_CANDIDATE,
+    attributes=(CPU_MODE,),
+)
+PROCESS_CPU_UTILIZATION = Metric(
+    probe="process.cpu",
+    name="process.cpu.utilization",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="1",
+    description="Share of the CPUs that the process may use (affinity and cgroup quota), over the last window.",
+    origin=Origin.RELEASE_CANDIDATE,
+    attributes=(CPU_MODE,),
+)
+PROCESS_MEMORY_USAGE = Metric(
+    probe="process.memory",
+    name="process.memory.usage",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="The amount of physical memory in use.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+PROCESS_MEMORY_VIRTUAL = Metric(
+    probe="process.memory",
+    name="process.memory.virtual",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="The amount of committed virtual memory.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+PROCESS_MEMORY_UTILIZATION = Metric(
+    probe="process.memory",
+    name="process.memory.utilization",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="1",
+    description="Physical memory in use, as a share of the smallest limit that binds the process.",
+    origin=Origin.DEVELOPMENT,
+)
+RESINSTR_PROCESS_MEMORY_PEAK = Metric(
+    probe="process.memory",
+    name="resinstr.process.memory.peak",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="By",
+    description="The most physical memory that the process has ever had in use.",
+    origin=Origin.OURS,
+    precedent="ru_maxrss of getrusage",
+)
+PROCESS_PAGING_FAULTS = Metric(
+    probe="process.faults",
+    name="process.paging.faults",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{fault}",
+    description="Number of page faults the process has made.",
+    origin=Origin.RELEASE_CANDIDATE,
+    attributes=(SYSTEM_PAGING_FAULT_TYPE,),
+)
+PROCESS_THREAD_COUNT = Metric(
+    probe="process.threads",
+    name="process.thread.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{thread}",
+    description="Process threads count.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+PROCESS_UNIX_FILE_DESCRIPTOR_COUNT = Metric(
+    probe="process.file_descriptors",
+    name="process.unix.file_descriptor.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{file_descriptor}",
+    description="Number of unix file descriptors in use by the process.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+PROCESS_WINDOWS_HANDLE_COUNT = Metric(
+    probe="process.file_descriptors",
+    name="process.windows.handle.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{handle}",
+    description="Number of handles held by the process.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+RESINSTR_PROCESS_FILE_DESCRIPTOR_LIMIT = Metric(
+    probe="process.file_descriptors",
+    name="resinstr.process.file_descriptor.limit",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="{file_descriptor}",
+    description="How many file descriptors the process may have open (the soft limit).",
+    origin=Origin.OURS,
+    precedent="jvm.file_descriptor.limit",
+)
+PROCESS_CONTEXT_SWITCHES = Metric(
+    probe="process.context_switches",
+    name="process.context_switches",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{context_switch}",
+    description="Number of times the process has been context switched.",
+    origin=Origin.RELEASE_CANDIDATE,
+    attributes=(PROCESS_CONTEXT_SWITCH_TYPE,),
+)
+PROCESS_DISK_IO = Metric(
+    probe="process.disk_io",
+    name="process.disk.io",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="By",
+    description="Disk bytes transferred.",
+    origin=Origin.RELEASE_CANDIDATE,
+    attributes=(DISK_IO_DIRECTION,),
+)
+PROCESS_UPTIME = Metric(
+    probe="process.uptime",
+    name="process.uptime",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="s",
+    description="The time the process has been running.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+
+# runtime: what CPython says of itself
+
+CPYTHON_THREAD_COUNT = Metric(
+    probe="runtime.threads_by_group",
+    name="cpython.thread.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{thread}",
+    description="Threads by what they are for; native ones are those that the system counts and Python does not.",
+    origin=Origin.OURS,
+    attributes=(CPYTHON_THREAD_GROUP,),
+    precedent="process.thread.count",
+)
+
+# eventloop: how well event loops keep up
+
+ASYNCIO_EVENTLOOP_DELAY_DURATION = Metric(
+    probe="eventloop.delay",
+    name="asyncio.eventloop.delay.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    description="How late the event loop runs what is due, time during which it was blocked included.",
+    origin=Origin.OURS,
+    attributes=(ASYNCIO_EVENTLOOP_THREAD,),
+    precedent="go.schedule.duration",
+    boundaries=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+
+
+def _delay_gauge(statistic: str, description: str) -> Metric:
+    return Metric(
+        probe="eventloop.delay",
+        name=f"asyncio.eventloop.delay.{statistic}",
+        kind=Kind.OBSERVABLE_GAUGE,
+        unit="s",
+        description=f"{description} of the event loop's delay over the last window.",
+        origin=Origin.OURS,
+        attributes=(ASYNCIO_EVENTLOOP_THREAD,),
+        precedent=f"nodejs.eventloop.delay.{statistic}",
+    )
+
+
+ASYNCIO_EVENTLOOP_DELAY_P50 = _delay_gauge("p50", "Median")
+ASYNCIO_EVENTLOOP_DELAY_P90 = _delay_gauge("p90", "90th percentile")
+ASYNCIO_EVENTLOOP_DELAY_P99 = _delay_gauge("p99", "99th percentile")
+ASYNCIO_EVENTLOOP_DELAY_MAX = _delay_gauge("max", "Maximum")
+
+ASYNCIO_EVENTLOOP_BLOCKED = Metric(
+    probe="eventloop.blocked",
+    name="asyncio.eventloop.blocked",
+    kind=Kind.COUNTER,
+    unit="{block}",
+    description="Times the event loop was held longer than the threshold.",
+    origin=Origin.OURS,
+    attributes=(ASYNCIO_EVENTLOOP_THREAD,),
+    precedent="nodejs.eventloop.delay.max",
+)
+
+# mongodb: what pymongo clients do
+
+_CONNECTION_BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+
+
+def _connection_time(moment: str, description: str) -> Metric:
+    return Metric(
+        probe="mongodb.pool",
+        name=f"db.client.connection.{moment}",
+        kind=Kind.HISTOGRAM,
+        unit="s",
+        description=description,
+        origin=Origin.DEVELOPMENT,
+        attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
+        boundaries=_CONNECTION_BOUNDARIES,
+    )
+
+
+DB_CLIENT_CONNECTION_COUNT = Metric(
+    probe="mongodb.pool",
+    name="db.client.connection.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{connection}",
+    description="The number of connections that are currently in state described by the `state` attribute.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME, DB_CLIENT_CONNECTION_STATE),
+)
+DB_CLIENT_CONNECTION_MAX = Metric(
+    probe="mongodb.pool",
+    name="db.client.connection.max",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{connection}",
+    description="The maximum number of open connections allowed.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
+)
+DB_CLIENT_CONNECTION_IDLE_MIN = Metric(
+    probe="mongodb.pool",
+    name="db.client.connection.idle.min",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{connection}",
+    description="The minimum number of idle open connections allowed.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
+)
+DB_CLIENT_CONNECTION_PENDING_REQUESTS = Metric(
+    probe="mongodb.pool",
+    name="db.client.connection.pending_requests",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{request}",
+    description="The number of current pending requests for an open connection.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
+)
+DB_CLIENT_CONNECTION_TIMEOUTS = Metric(
+    probe="mongodb.pool",
+    name="db.client.connection.timeouts",
+    kind=Kind.COUNTER,
+    unit="{timeout}",
+    description="The number of connection timeouts that have occurred trying to obtain a connection from the pool.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
+)
+DB_CLIENT_CONNECTION_CREATE_TIME = _connection_time("create_time", "The time it took to create a new connection.")
+DB_CLIENT_CONNECTION_WAIT_TIME = _connection_time(
+    "wait_time", "The time it took to obtain an open connection from the pool."
+)
+DB_CLIENT_CONNECTION_USE_TIME = _connection_time(
+    "use_time", "The time between borrowing a connection and returning it to the pool."
+)
+MONGODB_CONNECTION_CREATED = Metric(
+    probe="mongodb.pool",
+    name="mongodb.connection.created",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{connection}",
+    description="Pool connections that were opened.",
+    origin=Origin.OURS,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
+    precedent="connectionCreated of the driver specification's CMAP events",
+)
+MONGODB_CONNECTION_CLOSED = Metric(
+    probe="mongodb.pool",
+    name="mongodb.connection.closed",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{connection}",
+    description="Pool connections that were closed, those included that went with a dropped client.",
+    origin=Origin.OURS,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME, MONGODB_CONNECTION_CLOSE_REASON),
+    precedent="connectionClosed of the driver specification's CMAP events",
+)
+MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT = Metric(
+    probe="mongodb.clients",
+    name="mongodb.client.active_instance.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{instance}",
+    description="Clients that exist and have not been closed.",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, MONGODB_CLIENT_TYPE),
+    precedent="azure.cosmosdb.client.active_instance.count",
+)
+MONGODB_CLIENT_SOCKET_COUNT = Metric(
+    probe="mongodb.clients",
+    name="mongodb.client.socket.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{connection}",
+    description="Sockets that clients hold, for commands (pool) and for watching servers (monitor).",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, MONGODB_CLIENT_SOCKET_TYPE),
+    precedent="db.client.connection.count, which leaves the monitors out",
+)
+MONGODB_CLIENT_CREATED = Metric(
+    probe="mongodb.ledger",
+    name="mongodb.client.created",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{instance}",
+    description="Clients that were constructed, by the line of the application that did it.",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, MONGODB_CLIENT_TYPE, MONGODB_CLIENT_SITE),
+    precedent="azure.cosmosdb.client.active_instance.count",
+)
+MONGODB_CLIENT_CLOSED = Metric(
+    probe="mongodb.ledger",
+    name="mongodb.client.closed",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{instance}",
+    description="Clients that ended: closed, or dropped and collected without having been closed.",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, MONGODB_CLIENT_CLOSE_REASON),
+    precedent="azure.cosmosdb.client.active_instance.count",
+)
+
+MONGODB_CLIENT_CREATE = Span(
+    probe="mongodb.ledger",
+    name="mongodb.client.create",
+    description="The construction of a client: INTERNAL, with the line that did it.",
+)
+MONGODB_CONNECTION_CREATE = Span(
+    probe="mongodb.pool",
+    name="mongodb.connection.create",
+    description="The opening of a pool connection: CLIENT; TCP, TLS, handshake and authentication.",
+)
+
+MONGODB_CLIENT_CHURN = Event(
+    probe="mongodb.ledger",
+    name="mongodb.client.churn",
+    description="One line of code constructs client after client: how many, how they end, what they cost.",
+)
+ASYNCIO_EVENTLOOP_BLOCKED_EVENT = Event(
+    probe="eventloop.blocked",
+    name="asyncio.eventloop.blocked",
+    description="An event loop is held: for how long, by which line, on which thread; also while it still is.",
+)
+RESINSTR_PROBE_DISABLED = Event(
+    probe="*",
+    name="resinstr.probe.disabled",
+    description="A probe broke and was stopped; the application and the other probes go on.",
+)
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+SPANS: tuple[Span, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Span))
+EVENTS: tuple[Event, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Event))
