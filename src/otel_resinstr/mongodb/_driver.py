@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only the driver's private attributes tell; the only module that reads them.
+
+Each function says None where an attribute is not there (any more), and then the point is absent. Read in pymongo
+4.9 to 4.20.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def monitor_pools(client: Any) -> list[Any]:  # noqa: ANN401  a client of any version
+    """The pools from which *client*'s monitors take their sockets.
+
+    Monitors check servers over sockets of their own, of which the driver's events say nothing
+    (https://github.com/mongodb/specifications/blob/master/source/server-discovery-and-monitoring/server-monitoring.md).
+    """
+    return list(_monitor_pools(client))
+
+
+def _monitor_pools(client: Any) -> Iterator[Any]:  # noqa: ANN401  a client of any version
+    for server in _servers(client):
+        monitor = getattr(server, "_monitor", None)
+        for owner in (monitor, getattr(monitor, "_rtt_monitor", None)):
+            pool = getattr(owner, "_pool", None)
+            if pool is not None:
+                yield pool
+
+
+def sockets(pool: Any) -> int | None:  # noqa: ANN401  a pool of any version
+    """How many sockets *pool* has open: idle and checked out, but for those that are only being connected."""
+    try:
+        return max(0, len(pool.conns) + pool.active_sockets - pool._pending)  # noqa: SLF001  see the module
+    except AttributeError:
+        return None
+
+
+def pending(client: Any) -> dict[tuple[str, int | None], int] | None:  # noqa: ANN401  a client of any version
+    """How many requests wait for a connection, by the server's address.
+
+    The driver's events do not tell: a request that is cancelled while it waits ends without an event.
+    """
+    waiting = {}
+    try:
+        for server in _servers(client):
+            pool = server._pool  # noqa: SLF001  see the module
+            waiting[pool.address] = max(0, pool.operation_count - pool.active_sockets)
+    except AttributeError:
+        return None
+    return waiting
+
+
+def _servers(client: Any) -> list[Any]:  # noqa: ANN401  a client of any version
+    # list() of a dict's values is one step for the interpreter: a monitor may add a server meanwhile.
+    return list(getattr(getattr(client, "_topology", None), "_servers", {}).values())

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listener that each client is given. Imported only when the application has imported pymongo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pymongo.monitoring import ConnectionPoolListener
+
+if TYPE_CHECKING:
+    from pymongo import monitoring
+
+    from otel_resinstr.mongodb.clients import Client, Clients
+
+
+class PoolListener(ConnectionPoolListener):
+    """Hands the pool events of one client to `Clients`.
+
+    One a client, since the events name no client and no pool, only an address. The driver calls it in the thread or
+    task that uses the pool, at times with the pool's lock held: nothing here blocks or does I/O. It keeps no client
+    alive, and adds no thread to one (as a listener for servers or topologies would).
+
+    All methods are defined: the driver's own raise, and it prints each traceback to the application's stderr.
+    """
+
+    def __init__(self, clients: Clients, client: Client) -> None:
+        self._clients = clients
+        self._client = client
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PoolListener:
+        """The same listener: an application may copy its client's options, and what is ours has locks."""
+        return self
+
+    def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
+        """A pool for one server."""
+        self._clients.guard(self._clients.pool_created, self._client, event)
+
+    def pool_ready(self, event: monitoring.PoolReadyEvent) -> None:
+        """Nothing is kept of it."""
+
+    def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None:
+        """Nothing is kept of it: the closing of each connection follows."""
+
+    def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
+        """The pool is gone; connections that are checked out are closed when they come back."""
+        self._clients.guard(self._clients.pool_closed, self._client, event)
+
+    def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
+        """A connection is about to be opened."""
+        self._clients.guard(self._clients.connection_created, self._client, event)
+
+    def connection_ready(self, event: monitoring.ConnectionReadyEvent) -> None:
+        """A connection is open and authenticated."""
+        self._clients.guard(self._clients.connection_ready, self._client, event)
+
+    def connection_closed(self, event: monitoring.ConnectionClosedEvent) -> None:
+        """A connection was closed, or could not be opened."""
+        self._clients.guard(self._clients.connection_closed, self._client, event)
+
+    def connection_check_out_started(self, event: monitoring.ConnectionCheckOutStartedEvent) -> None:
+        """Nothing is kept of it: a check-out that is cancelled has no end."""
+
+    def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
+        """No connection was to be had."""
+        self._clients.guard(self._clients.check_out_failed, self._client, event)
+
+    def connection_checked_out(self, event: monitoring.ConnectionCheckedOutEvent) -> None:
+        """A connection is in use."""
+        self._clients.guard(self._clients.checked_out, self._client, event)
+
+    def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
+        """A connection is idle again, or about to be closed."""
+        self._clients.guard(self._clients.checked_in, self._client, event)
