@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 # driver. Matched against the first part of a frame's module name, beside the standard library.
 _LIBRARIES = frozenset(
     """
-    aiohttp anyio asgiref beanie bottle bson bunnet celery connexion dependency_injector django django_mongodb_backend
-    dramatiq eventlet falcon fastapi fastapi_cli flask flask_mongoengine flask_pymongo gevent granian greenlet gridfs
-    gunicorn hypercorn injector kombu litestar mongoengine mongomock_motor motor odmantic opentelemetry otel_resinstr
-    pydantic pymongo pymongo_inmemory pyramid quart rloop robyn rq sanic starlette tenacity tornado trio umongo
-    uvicorn uvloop waitress werkzeug wrapt
-    """.split()
+    aiohttp anyio asgiref beanie bottle bson bunnet celery connexion dependency_injector django
+    django_mongodb_backend dramatiq eventlet falcon fastapi fastapi_cli flask flask_mongoengine
+    flask_pymongo gevent granian greenlet gridfs gunicorn hypercorn injector kombu litestar mongoengine
+    mongomock_motor motor odmantic opentelemetry otel_resinstr pydantic pymongo pymongo_inmemory pyramid
+    quart rloop robyn rq sanic starlette tenacity tornado trio umongo uvicorn uvloop waitress werkzeug
+    wrapt
+    """.split()  # noqa: SIM905  a line for each of them is no easier to read
 )
 
 
@@ -54,8 +55,15 @@ def application_site(frame: FrameType | None) -> Site | None:
 
 
 def _is_plumbing(frame: FrameType) -> bool:
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package in _LIBRARIES or package in sys.stdlib_module_names or frame.f_code.co_filename.startswith("<")
+    name = frame.f_globals.get("__name__")
+    if name == "__main__":  # `python -m uvicorn` is uvicorn, `python app.py` is nobody's package
+        name = frame.f_globals.get("__package__") or name
+    package = str(name).partition(".")[0]
+    return (
+        package in _LIBRARIES
+        or package in sys.stdlib_module_names
+        or frame.f_code.co_filename.startswith("<")
+    )
 
 
 def _function(frame: FrameType) -> str:

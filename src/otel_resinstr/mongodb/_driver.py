@@ -34,9 +34,10 @@ def _monitor_pools(client: Any) -> Iterator[Any]:  # noqa: ANN401  a client of a
 def sockets(pool: Any) -> int | None:  # noqa: ANN401  a pool of any version
     """How many sockets *pool* has open: idle and checked out, but for those that are only being connected."""
     try:
-        return max(0, len(pool.conns) + pool.active_sockets - pool._pending)  # noqa: SLF001  see the module
+        count: int = len(pool.conns) + pool.active_sockets - pool._pending  # noqa: SLF001  see the module
     except AttributeError:
         return None
+    return max(0, count)
 
 
 def pending(client: Any) -> dict[tuple[str, int | None], int] | None:  # noqa: ANN401  a client of any version

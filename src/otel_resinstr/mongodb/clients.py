@@ -53,9 +53,11 @@ class Client:
         """The ledger's, while the constructor runs."""
         self.key = 0
         self.ref: weakref.ref[Any] | None = None
-        self.closed = False
+        self.listener: weakref.ref[Any] | None = None
+        self.over = False
+        """Closed or dropped, though it may still be there, or its sockets."""
         self.ended = False
-        """Closed, dropped, or never constructed. A closed client may still be there."""
+        """Gone with everything that it had, or never constructed."""
 
 
 class LifeObserver(Protocol):
@@ -77,7 +79,7 @@ class PoolObserver(Protocol):
     def opening(self, pool: PoolState) -> Any:  # noqa: ANN401  what it likes
         """A connection is about to be opened; what is returned comes back with `opened`."""
 
-    def opened(self, pool: PoolState, opening: Any, seconds: float, *, failed: bool) -> None:
+    def opened(self, pool: PoolState, opening: Any, seconds: float, *, failed: bool) -> None:  # noqa: ANN401
         """The connection is ready, or could not be opened."""
 
     def checked_out(self, pool: PoolState, seconds: float) -> None:
@@ -107,8 +109,11 @@ class Clients:
         self._lock = threading.RLock()
         # By the driver's client's id: two of them compare equal if they know the same servers.
         self._live: dict[int, Client] = {}
+        # Clients that are gone, but not all of their sockets: an asynchronous client that is dropped leaves some
+        # to the garbage collector.
+        self._lingering: list[Client] = []
         # Filled by weak references' callbacks, which may run at any moment in any thread and must take no lock.
-        self._dead: deque[Client] = deque()
+        self._dropped: deque[Client] = deque()
         self._monitors: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._server_address = Bounded(_SERVERS)
         self._seen: dict[tuple[str, str], None] = {}
@@ -138,7 +143,10 @@ class Clients:
 
     def _constructor(self, kind: str) -> Callable[..., None]:
         def construct(
-            wrapped: Callable[..., None], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]  # noqa: ANN401
+            wrapped: Callable[..., None],
+            instance: Any,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],  # noqa: ANN401
         ) -> None:
             prepared = self._lease.guard(self._prepare, kind, instance, args, kwargs)
             if prepared is None:
@@ -155,7 +163,11 @@ class Clients:
         return construct
 
     def _close(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]  # noqa: ANN401
+        self,
+        wrapped: Callable[..., Any],
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],  # noqa: ANN401
     ) -> Any:  # noqa: ANN401  what the driver returns
         self._lease.guard(self._closing, instance)
         result = wrapped(*args, **kwargs)
@@ -163,7 +175,11 @@ class Clients:
         return result
 
     async def _close_async(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]  # noqa: ANN401
+        self,
+        wrapped: Callable[..., Any],
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],  # noqa: ANN401
     ) -> Any:  # noqa: ANN401  what the driver returns
         self._lease.guard(self._closing, instance)
         result = await wrapped(*args, **kwargs)
@@ -173,7 +189,11 @@ class Clients:
     # The life of a client
 
     def _prepare(
-        self, kind: str, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]  # noqa: ANN401
+        self,
+        kind: str,
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],  # noqa: ANN401
     ) -> tuple[Client, dict[str, Any]] | None:
         from otel_resinstr.mongodb._listener import PoolListener  # noqa: PLC0415  needs pymongo, which is there now
 
@@ -192,14 +212,16 @@ class Clients:
         )
         if self.life is not None and not client.internal:
             self.life.constructing(client)
-        return client, {**kwargs, option: [*own, PoolListener(self, client)]}
+        listener = PoolListener(self, client)
+        client.listener = weakref.ref(listener)
+        return client, {**kwargs, option: [*own, listener]}
 
     def _constructed(self, client: Client, instance: Any, error: BaseException | None) -> None:  # noqa: ANN401
         with self._lock:
             self._bury()  # first: the id may be that of one that has died
             if error is None:
                 client.key = id(instance)
-                client.ref = weakref.ref(instance, lambda _ref: self._dead.append(client))
+                client.ref = weakref.ref(instance, lambda _ref: self._dropped.append(client))
                 self._live[client.key] = client
                 self._seen[client.server_address, client.kind] = None
             else:
@@ -218,19 +240,30 @@ class Clients:
         if client is None:
             return
         with self._lock:
-            if not client.closed:
-                client.closed = True
-                if self.life is not None and not client.internal:
-                    self.life.ended(client, CLOSED)
+            self._over(client, CLOSED)
+
+    def _over(self, client: Client, reason: str) -> None:
+        if not client.over:
+            client.over = True
+            if self.life is not None and not client.internal:
+                self.life.ended(client, reason)
 
     def _bury(self) -> None:
         """Account for the clients that died since; called with the lock held."""
-        while self._dead:
-            client = self._dead.popleft()
+        while self._dropped:
+            client = self._dropped.popleft()
             del self._live[client.key]
-            self._end(client)
-            if not client.closed and not client.internal and self.life is not None:
-                self.life.ended(client, DROPPED)
+            self._over(client, DROPPED)
+            self._lingering.append(client)
+        lingering = []
+        for client in self._lingering:
+            # All that belongs to a pool refers to the client's listener. A synchronous pool closes its sockets when
+            # it goes, and goes with the client; what stays for a moment are its monitors, counted by themselves.
+            if client.kind == ASYNC and client.listener is not None and client.listener() is not None:
+                lingering.append(client)
+            else:
+                self._end(client)
+        self._lingering = lingering
 
     def _end(self, client: Client) -> None:
         # The driver closes the sockets of a dropped client without an event.
@@ -250,22 +283,22 @@ class Clients:
         # The clients are there in the child too; the driver gives each new pools, and new connection ids from 1.
         self._lock = threading.RLock()
         self._bury()
-        for client in self._live.values():
+        for client in (*self._live.values(), *self._lingering):
             client.connections = Connections()
 
     # What is read at a collection
 
     def live(self) -> list[Client]:
-        """The clients that exist, those that were closed included."""
+        """The clients that exist, those that were closed included, and those that have left sockets behind."""
         with self._lock:
             self._bury()
-            return list(self._live.values())
+            return [*self._live.values(), *self._lingering]
 
     def _active(self) -> Iterable[Observation]:
         live = self.live()
         counts = dict.fromkeys(self._seen, 0)  # a zero that is known: the last one has ended
         for client in live:
-            if not client.closed and not client.internal:
+            if not client.over and not client.internal:
                 counts[client.server_address, client.kind] += 1
         for (server_address, kind), count in counts.items():
             yield Observation(
@@ -358,7 +391,7 @@ class Clients:
         connection = pool.connections.get(event.connection_id)
         if connection is not None:
             connection.used_since = self._clock()
-            if self.pool is not None:
+            if self.pool is not None and event.duration is not None:
                 self.pool.checked_out(pool, event.duration)
 
     def checked_in(self, client: Client, event: monitoring.ConnectionCheckedInEvent) -> None:
@@ -401,7 +434,11 @@ def _first_host(host: Any, default: str) -> str:  # noqa: ANN401  what the appli
         return default
     seed = first.partition("://")[2] or first
     seed = seed.rpartition("@")[2] if "@" in seed else seed
-    seed = unquote(seed.partition("?")[0].partition("/")[0].partition(",")[0]) if not seed.startswith("/") else seed
+    seed = (
+        unquote(seed.partition("?")[0].partition("/")[0].partition(",")[0])
+        if not seed.startswith("/")
+        else seed
+    )
     if seed.startswith("["):
         return seed[1:].partition("]")[0]
     return (seed if seed.startswith("/") else seed.partition(":")[0]) or default

@@ -96,7 +96,7 @@ class Ledger:
     def _forked(self) -> None:
         self._restart()
         for client in self._clients.live():
-            if not client.closed:
+            if not client.over:
                 self._line(client).active += 1
 
     def _created_observations(self) -> Iterable[Observation]:
@@ -179,8 +179,6 @@ class Ledger:
         with self._lock:
             now, line = self._clock(), self._line(client)
             seconds, constructed, ends, active = now - line.since, line.constructed, line.ends, line.active
-            line.reported = now
-            line.begin(now)
         attributes: dict[str, AnyValue] = {
             **_code(client),
             semconv.MONGODB_CLIENT_CHURN_CREATED: constructed,
@@ -190,7 +188,7 @@ class Ledger:
             semconv.MONGODB_CLIENT_CHURN_THREADS: threads,
             semconv.MONGODB_CLIENT_CHURN_SOCKETS: sockets,
         }
-        self._lease.event(
+        reported = self._lease.event(
             semconv.MONGODB_CLIENT_CHURN,
             f"{constructed} clients constructed in {seconds:.1f} s by {_label(client)} ({_where(client)}): "
             f"{ends[CLOSED]} closed, {ends[DROPPED]} dropped, {active} of this line still there; pymongo has "
@@ -198,6 +196,10 @@ class Ledger:
             cause=_label(client),
             attributes=attributes,
         )
+        if reported:
+            with self._lock:
+                line.reported = now
+                line.begin(now)
 
     def ended(self, client: Client, reason: str) -> None:
         """The client was closed or dropped."""

@@ -83,8 +83,9 @@ class Pool:
         for name, pool in self._pools():
             idle[name] = idle.get(name, 0) + pool.idle
             used[name] = used.get(name, 0) + pool.used
-        yield from (_observation(count, name, {semconv.DB_CLIENT_CONNECTION_STATE: "idle"}) for name, count in idle.items())
-        yield from (_observation(count, name, {semconv.DB_CLIENT_CONNECTION_STATE: "used"}) for name, count in used.items())
+        for state, counts in (("idle", idle), ("used", used)):
+            for name, count in counts.items():
+                yield _observation(count, name, {semconv.DB_CLIENT_CONNECTION_STATE: state})
 
     def _max(self) -> Iterable[Observation]:
         return self._sum_of_existing(lambda pool: pool.max_size)

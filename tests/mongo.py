@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A MongoDB server for the tests, and what the system says of the sockets to it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Server:
+    """SecantusDB, a MongoDB-wire server: a program of its own, on loopback, in memory."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        program = Path(sys.executable).with_name("secantusd-py")
+        self._process = subprocess.Popen(
+            [program, "--port", str(self.port), "--storage-path", ":memory:", "--enable-test-commands"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "COV"))},
+        )
+        eventually(self._answers, seconds=60)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, f"{self._process.args} ended with {self._process.returncode}"
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def uri(self) -> str:
+        """What a client takes."""
+        return f"mongodb://127.0.0.1:{self.port}"
+
+    @property
+    def pool_name(self) -> str:
+        """What the pool is called in the telemetry."""
+        return f"127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(30)
+
+
+def sockets_to(port: int) -> int:
+    """How many TCP connections to *port* on this machine this process has open, as the kernel says."""
+    own = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            own.add(descriptor.readlink().name)
+        except OSError:  # the descriptor of the listing itself
+            continue
+    count = 0
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if int(fields[2].rpartition(":")[2], 16) == port and f"socket:[{fields[9]}]" in own:
+                count += 1
+    return count
+
+
+def clients_of(kind: type) -> list[Any]:
+    """The clients that exist and are not closed, as the garbage collector says."""
+    return [found for found in gc.get_objects() if issubclass(type(found), kind) and not found._closed]
+
+
+def driver_threads() -> list[str]:
+    """The driver's threads in this process, as the kernel says."""
+    import threading
+
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("pymongo"))
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    """What *condition* returns once it is true; fails if it is not in time."""
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < end, f"not true within {seconds} s: {_source(condition)}"
+        time.sleep(0.02)
+    return result
+
+
+def _source(condition: Callable[[], Any]) -> str:
+    import inspect
+
+    try:
+        return re.sub(r"\s+", " ", inspect.getsource(condition))
+    except OSError:
+        return repr(condition)

@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import inspect
+import json
+import random
+import subprocess
+import sys
+import threading
+import weakref
+
+import motor.motor_asyncio
+import pymongo
+import pytest
+from pymongo.monitoring import ConnectionPoolListener
+
+from mongo import clients_of, driver_threads, eventually, sockets_to
+from otel_resinstr import semconv
+from otel_resinstr.mongodb import clients as module
+from otel_resinstr.mongodb.clients import Clients
+
+ACTIVE = semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT
+SOCKETS = semconv.MONGODB_CLIENT_SOCKET_COUNT
+
+HERE = "127.0.0.1"
+
+# Dropping clients is what these tests do; the driver warns of each.
+pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
+
+
+def use(client):
+    client.admin.command("ping")
+    return client
+
+
+def truth(server):
+    """What the process really holds: clients and sockets."""
+    gc.collect()
+    return len(clients_of(pymongo.MongoClient)), sockets_to(server.port)
+
+
+def told(sink):
+    """What the probe says of it."""
+    collected = sink.collect()
+    return collected.points(ACTIVE).get(("sync", HERE), 0), sum(collected.points(SOCKETS).values())
+
+
+def agree(sink, server, *expected):
+    """The driver ends its monitors within half a second or so: until then there is nothing to compare."""
+    eventually(lambda: told(sink) == truth(server) == expected)
+    return True
+
+
+def test_after_any_mix_of_lives_the_gauges_are_what_the_process_holds(server, sink, probes):
+    """Clients used, unused, closed, dropped and kept: the kernel and the collector agree with the gauges."""
+    before = truth(server)[0]
+    kept = []
+    lives = ["used", "unused", "closed", "dropped", "kept", "lazy", "cycle"] * 3
+    random.Random(7).shuffle(lives)
+    for life in lives:
+        client = pymongo.MongoClient(server.uri, connect=life != "lazy")
+        if life not in ("unused", "lazy"):
+            use(client)
+        if life in ("closed", "unused"):
+            client.close()
+        elif life == "kept":
+            kept.append(client)
+        elif life == "cycle":
+            client.__dict__["myself"] = client
+    del client
+
+    assert 0 == before
+    assert agree(sink, server, 3, 9)
+
+    for client in kept:
+        client.close()
+    kept.clear()
+    del client
+
+    assert agree(sink, server, 0, 0)
+    assert {("sync", HERE): 0} == sink.collect().points(ACTIVE)
+
+
+def test_a_client_that_was_closed_is_not_active_though_it_is_still_there(server, sink, probes):
+    """Closed, but referenced: the collector still has it, and it holds nothing."""
+    client = use(pymongo.MongoClient(server.uri))
+    client.close()
+
+    assert {("sync", HERE): 0} == sink.collect().points(ACTIVE)
+    client.close()  # twice is allowed
+    assert {("sync", HERE): 0} == sink.collect().points(ACTIVE)
+
+
+def test_a_dropped_client_is_freed_by_its_last_reference(server, probes):
+    """As without us: no garbage collection is needed."""
+    gc.collect()
+    gc.disable()
+    try:
+        client = use(pymongo.MongoClient(server.uri))
+        gone = weakref.ref(client)
+        with pytest.warns(ResourceWarning, match="Unclosed MongoClient"):
+            del client
+
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_client_has_as_many_threads_as_without_us(server, start):
+    """No thread is added for a client."""
+
+    def threads():
+        with pymongo.MongoClient(server.uri) as client:
+            use(client)
+            return eventually(lambda: len(driver_threads()) == 3 and driver_threads())
+
+    eventually(lambda: not driver_threads())
+    without = threads()
+    eventually(lambda: not driver_threads())
+    clients = Clients()
+    start(clients)
+
+    assert without == threads()
+
+
+def test_a_constructor_that_raises_leaves_no_client(sink, probes):
+    """The exception is the driver's own, and nothing is counted."""
+    with pytest.raises(pymongo.errors.InvalidURI, match="Invalid URI scheme"):
+        pymongo.MongoClient("http://nonsense")
+    with pytest.raises(TypeError, match="event_listeners must be a list or tuple"):
+        pymongo.MongoClient(event_listeners=7)
+
+    assert {} == sink.collect().points(ACTIVE)
+
+
+def test_a_constructor_that_raises_late_leaves_no_sockets(server, sink, probes):
+    """A subclass may fail after the driver has opened connections."""
+
+    class Fussy(pymongo.MongoClient):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            use(self)
+            raise RuntimeError("fussy")
+
+    with pytest.raises(RuntimeError, match="fussy"):
+        Fussy(server.uri)
+
+    assert agree(sink, server, 0, 0)
+
+
+def test_the_applications_own_listeners_keep_working(server, probes):
+    """Listeners that the application passes get every event, in any case of the option's name."""
+
+    class Own(ConnectionPoolListener):
+        def __init__(self):
+            self.seen = []
+
+        def __getattribute__(self, name):
+            if name.startswith(("pool_", "connection_")):
+                return lambda _event: self.seen.append(name)
+            return super().__getattribute__(name)
+
+    for option in ("event_listeners", "EVENT_LISTENERS"):
+        own = Own()
+        with pymongo.MongoClient(server.uri, **{option: (own,)}) as client:
+            use(client)
+
+        assert "pool_created" == own.seen[0]
+        assert {"connection_ready", "connection_checked_in", "pool_closed"} <= set(own.seen)
+
+
+def test_a_clients_options_can_be_copied(server, probes):
+    """As without us: the listener holds locks, but does not get in the way."""
+    with pymongo.MongoClient(server.uri, connect=False) as client:
+        listener = client.options.event_listeners[-1]
+
+        assert listener is copy.deepcopy(client.options.event_listeners)[-1]
+
+
+def test_a_client_that_the_driver_duplicates_is_not_the_applications(server, sink, probes):
+    """The driver makes clients of its own for encryption; their sockets are real."""
+    client = use(pymongo.MongoClient(server.uri))
+    duplicate = use(client._duplicate())
+    eventually(lambda: sum(sink.collect().points(SOCKETS).values()) == sockets_to(server.port) == 6)
+
+    assert {("sync", HERE): 1} == sink.collect().points(ACTIVE)
+    assert 1 == sum(sink.collect().points(semconv.MONGODB_CLIENT_CREATED).values())
+
+    duplicate.close()
+    client.close()
+
+    assert {("closed", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
+
+
+def test_a_duplicate_that_is_dropped_is_not_counted_either(server, sink, probes):
+    """The application did not drop it."""
+    client = pymongo.MongoClient(server.uri, connect=False)
+    client._duplicate()
+    client.close()
+
+    assert {("closed", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
+
+
+@pytest.mark.parametrize("end", ["close", "aclose", "__aexit__"])
+def test_async_clients_are_found(server, sink, probes, end):
+    """AsyncMongoClient: the same, with tasks for threads."""
+
+    async def main():
+        client = pymongo.AsyncMongoClient(server.uri)
+        await client.admin.command("ping")
+
+        async def agreed():
+            points = sink.collect().points(SOCKETS)
+            return sum(points.values()) == sockets_to(server.port) == 3
+
+        for _ in range(500):
+            if await agreed():
+                break
+            await asyncio.sleep(0.02)
+        seen = sink.collect()
+        await getattr(client, end)(*[None] * (3 if end == "__aexit__" else 0))
+        return seen
+
+    seen = asyncio.run(main())
+
+    assert {("async", HERE): 1} == seen.points(ACTIVE)
+    assert {("monitor", HERE): 2, ("pool", HERE): 1} == seen.points(SOCKETS)
+    assert {("async", HERE): 0} == sink.collect().points(ACTIVE)
+    eventually(lambda: 0 == sum(sink.collect().points(SOCKETS).values()) == sockets_to(server.port))
+
+
+def test_an_async_client_that_is_dropped_counts_until_it_is_collected(server, sink, probes):
+    """Its socket stays open until then: that is what a dashboard has to show."""
+
+    async def main():
+        await pymongo.AsyncMongoClient(server.uri).admin.command("ping")
+        await asyncio.sleep(0)
+        collected = sink.collect().points(SOCKETS), sockets_to(server.port)
+        gc.collect()
+        return collected
+
+    gc.collect()
+    gc.disable()
+    try:
+        points, held = asyncio.run(main())
+    finally:
+        gc.enable()
+
+    assert 1 <= points["pool", HERE] <= held
+    eventually(lambda: told(sink)[1] == truth(server)[1] == 0)
+    assert {("dropped", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
+
+
+def test_coroutine_functions_stay_coroutine_functions(probes):
+    """Frameworks ask before they await."""
+    assert inspect.iscoroutinefunction(pymongo.AsyncMongoClient.close)
+    assert not inspect.iscoroutinefunction(pymongo.MongoClient.close)
+
+
+def test_motors_clients_are_found(server, sink, probes):
+    """Motor constructs a client of the driver's, and the line is the application's, not motor's."""
+
+    async def main():
+        client = motor.motor_asyncio.AsyncIOMotorClient(server.uri)
+        await client.admin.command("ping")
+        created = sink.collect().points(semconv.MONGODB_CLIENT_CREATED)
+        client.close()
+        return created
+
+    ((site, kind, address),) = asyncio.run(main())
+
+    assert ("sync", HERE) == (kind, address)
+    assert site.startswith("test_clients.py:")
+    assert site.endswith("main")
+    assert {("sync", HERE): 0} == sink.collect().points(ACTIVE)
+
+
+def test_everything_is_put_back(server, probes, sink):
+    """Patch present, then absent: the attributes are the objects that they were, and old clients go on."""
+    classes = (pymongo.MongoClient, pymongo.AsyncMongoClient)
+    patched = [(owner, name, vars(owner)[name]) for owner in classes for name in ("__init__", "close")]
+    client = use(pymongo.MongoClient(server.uri))
+    recorded = use(client).nodes and sink.collect().as_dict()
+    probes.running.stop()
+
+    assert all(patch.__wrapped__ is vars(owner)[name] for owner, name, patch in patched)
+    assert "__wrapped__" not in vars(pymongo.AsyncMongoClient.aclose)
+    use(client).close()
+    use(pymongo.MongoClient(server.uri)).close()
+
+    # The SDK goes on exporting what was recorded into histograms: the API knows no way to take one back.
+    moments = [f"db.client.connection.{moment}_time" for moment in ("create", "wait", "use")]
+    assert {name: recorded[name] for name in moments} == sink.collect().as_dict()
+
+
+def test_a_client_from_before_can_be_closed(server, sink, start):
+    """It was constructed before us: it is not counted, and nothing goes wrong."""
+    client = use(pymongo.MongoClient(server.uri))
+    start(Clients())
+    client.close()
+
+    assert {} == sink.collect().points(ACTIVE)
+
+
+@pytest.mark.breaks
+def test_a_probe_that_breaks_in_the_constructor_leaves_the_client_as_it_is(server, sink, probes):
+    """The application's client is constructed, and works; one event says what happened."""
+    probes.clients.life = object()
+    with pymongo.MongoClient(server.uri) as client:
+        use(client)
+
+    assert ["mongodb.clients"] == [event.attributes["resinstr.probe"] for event in sink.events()]
+    assert not hasattr(pymongo.MongoClient.close, "__wrapped__")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        (None, "localhost"),
+        (7, "localhost"),
+        ("", "localhost"),
+        ([], "localhost"),
+        ("db.example", "db.example"),
+        ("db.example:27018", "db.example"),
+        (["one:1", "two:2"], "one"),
+        ("[::1]:27017", "::1"),
+        ("/tmp/mongodb.sock", "/tmp/mongodb.sock"),
+        ("mongodb://user:p%40ss@db.example:1,other:2/app?authSource=admin", "db.example"),
+        ("mongodb://user:p@ss@db.example/app", "db.example"),
+        ("mongodb://%2Ftmp%2Fmongodb.sock/app", "/tmp/mongodb.sock"),
+        ("mongodb+srv://user:secret@cluster.example/?tls=true", "cluster.example"),
+    ],
+)
+def test_the_server_address_is_the_first_seeds_and_nothing_else(host, address):
+    """Never a password, whatever the application passes."""
+    assert address == module._first_host(host, "localhost")
+
+
+def test_a_driver_that_hides_its_monitors_has_no_monitor_sockets(server, sink, probes, monkeypatch):
+    """The private attributes are gone: that series is absent, the others stay."""
+    with pymongo.MongoClient(server.uri) as client:
+        use(client)
+        monkeypatch.setattr(module._driver, "sockets", lambda _pool: None)
+
+        assert {("pool", HERE): 1} == sink.collect().points(SOCKETS)
+
+
+FORK = """
+import gc, json, os, sys, time
+sys.path.insert(0, sys.argv[2])
+import pymongo
+from mongo import sockets_to
+from support import Sink
+from otel_resinstr._probe import Running, Telemetry
+from otel_resinstr.mongodb.clients import Clients
+from otel_resinstr.mongodb.ledger import Ledger
+from otel_resinstr.mongodb.pool import Pool
+
+port, sink, clients = int(sys.argv[1]), Sink(), Clients()
+running = Running(
+    [clients, Pool(clients), Ledger(clients, 10, 60.0)],
+    Telemetry(**sink.providers),
+)
+
+def state():
+    collected = sink.collect()
+    return {
+        "active": sum(collected.points("mongodb.client.active_instance.count").values()),
+        "created": sum(collected.points("mongodb.client.created").values()),
+        "closed": sum(collected.points("mongodb.client.closed").values()),
+        "opened": sum(collected.points("mongodb.connection.created").values()),
+        "sockets": sum(collected.points("mongodb.client.socket.count").values()),
+        "kernel": sockets_to(port),
+    }
+
+def settled(clients, sockets):
+    # Of the sockets only those that the process has not inherited.
+    for _ in range(500):
+        now = state()
+        if now["active"] == clients and now["sockets"] == now["kernel"] == inherited + sockets:
+            break
+        time.sleep(0.02)
+    return now | {"sockets": now["sockets"] - inherited, "kernel": now["kernel"] - inherited}
+
+inherited, uri = 0, f"mongodb://127.0.0.1:{port}"
+kept, closed = pymongo.MongoClient(uri), pymongo.MongoClient(uri)
+kept.admin.command("ping")
+closed.admin.command("ping")
+closed.close()
+out = {"before": settled(1, 3)}
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    child_out = {"inherited": state()}
+    inherited = child_out["inherited"]["kernel"]
+    kept.admin.command("ping")
+    child_out["used"] = settled(1, 3)
+    kept.close()
+    child_out["closed"] = settled(0, 0)
+    os.write(writer, json.dumps(child_out).encode())
+    os._exit(0)
+os.close(writer)
+out["child"] = json.loads(os.fdopen(reader).read())
+os.waitpid(child, 0)
+out["after"] = settled(1, 3)
+kept.close()
+print(json.dumps(out))
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_forked_child_tells_of_itself(server):
+    """The child has the parent's client, not its pool, and counts from 0; the parent is unaffected."""
+    tests = str(__import__("pathlib").Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(server.port), tests],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    out = json.loads(done.stdout)
+
+    at_first = out["child"]["inherited"]
+    assert {"active": 1, "created": 0, "closed": 0, "opened": 0} == dict(list(at_first.items())[:4])
+    # The monitors' sockets, which nobody closes in the child: the threads that would are not there. The pool's
+    # are closed by the driver.
+    assert at_first["sockets"] == at_first["kernel"] <= 2
+    assert {"active": 1, "created": 0, "closed": 0, "opened": 1, "sockets": 3, "kernel": 3} == out["child"][
+        "used"
+    ]
+    assert {"active": 0, "created": 0, "closed": 1, "opened": 1, "sockets": 0, "kernel": 0} == out["child"][
+        "closed"
+    ]
+    parent = {"active": 1, "created": 2, "closed": 1, "opened": 2, "sockets": 3, "kernel": 3}
+    assert parent == out["before"] == out["after"]
+
+
+def test_clients_from_many_threads_are_counted_once_each(server, sink, probes):
+    """Construction and ends at the same time in several threads."""
+
+    def work():
+        for _ in range(5):
+            with pymongo.MongoClient(server.uri) as client:
+                use(client)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    collected = sink.collect()
+    assert 30 == sum(collected.points(semconv.MONGODB_CLIENT_CREATED).values())
+    assert {("closed", HERE): 30} == collected.points(semconv.MONGODB_CLIENT_CLOSED)
+    assert agree(sink, server, 0, 0)
+
+
+def test_without_the_other_probes_clients_are_still_counted(server, sink, start):
+    """Each probe can be switched off by itself."""
+    start(Clients())
+    with pymongo.MongoClient(server.uri) as client:
+        use(client)
+        with pytest.raises(pymongo.errors.InvalidURI):
+            pymongo.MongoClient("http://nonsense")
+
+        assert [
+            "mongodb.client.active_instance.count",
+            "mongodb.client.socket.count",
+        ] == sink.collect().names()
+    use(pymongo.MongoClient(server.uri))
+    assert 0 == sink.collect().points(ACTIVE)["sync", HERE]

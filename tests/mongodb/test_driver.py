@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver's private attributes: as they are, and missing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pymongo
+
+from mongo import eventually, sockets_to
+from otel_resinstr.mongodb import _driver
+
+
+def test_a_clients_sockets_are_those_of_its_pool_and_its_monitors(server):
+    """What is read from the driver is what the kernel says."""
+    with pymongo.MongoClient(server.uri) as client:
+        client.admin.command("ping")
+
+        def all_sockets():
+            return sum(_driver.sockets(pool) for pool in _driver.monitor_pools(client))
+
+        eventually(lambda: all_sockets() == 2 and sockets_to(server.port) == 3)
+        assert {("127.0.0.1", server.port): 0} == _driver.pending(client)
+
+
+def test_a_driver_without_the_attributes_tells_nothing():
+    """A later driver may have renamed all of it: unknown, not zero, and no error."""
+    assert [] == _driver.monitor_pools(object())
+    assert [] == _driver.monitor_pools(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()})))
+    assert _driver.sockets(object()) is None
+    assert _driver.pending(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()}))) is None
+
+
+def test_a_client_that_is_gone_has_nothing_pending():
+    """A weak reference may come up empty."""
+    assert {} == _driver.pending(None)
