@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def monitor_pools(client: Any) -> list[Any]:  # noqa: ANN401  a client of any version
+def monitor_pools(client: Any) -> list[Any]:
     """The pools from which *client*'s monitors take their sockets.
 
     Monitors check servers over sockets of their own, of which the driver's events say nothing
@@ -22,7 +22,7 @@ def monitor_pools(client: Any) -> list[Any]:  # noqa: ANN401  a client of any ve
     return list(_monitor_pools(client))
 
 
-def _monitor_pools(client: Any) -> Iterator[Any]:  # noqa: ANN401  a client of any version
+def _monitor_pools(client: Any) -> Iterator[Any]:
     for server in _servers(client):
         monitor = getattr(server, "_monitor", None)
         for owner in (monitor, getattr(monitor, "_rtt_monitor", None)):
@@ -31,7 +31,7 @@ def _monitor_pools(client: Any) -> Iterator[Any]:  # noqa: ANN401  a client of a
                 yield pool
 
 
-def sockets(pool: Any) -> int | None:  # noqa: ANN401  a pool of any version
+def sockets(pool: Any) -> int | None:
     """How many sockets *pool* has open: idle and checked out, but for those that are only being connected."""
     try:
         count: int = len(pool.conns) + pool.active_sockets - pool._pending  # noqa: SLF001  see the module
@@ -40,7 +40,7 @@ def sockets(pool: Any) -> int | None:  # noqa: ANN401  a pool of any version
     return max(0, count)
 
 
-def pending(client: Any) -> dict[tuple[str, int | None], int] | None:  # noqa: ANN401  a client of any version
+def pending(client: Any) -> dict[tuple[str, int | None], int] | None:
     """How many requests wait for a connection, by the server's address.
 
     The driver's events do not tell: a request that is cancelled while it waits ends without an event.
@@ -55,6 +55,6 @@ def pending(client: Any) -> dict[tuple[str, int | None], int] | None:  # noqa: A
     return waiting
 
 
-def _servers(client: Any) -> list[Any]:  # noqa: ANN401  a client of any version
+def _servers(client: Any) -> list[Any]:
     # list() of a dict's values is one step for the interpreter: a monitor may add a server meanwhile.
     return list(getattr(getattr(client, "_topology", None), "_servers", {}).values())

@@ -76,10 +76,10 @@ class LifeObserver(Protocol):
 class PoolObserver(Protocol):
     """What the pool probe wants to know. Each method guards itself."""
 
-    def opening(self, pool: PoolState) -> Any:  # noqa: ANN401  what it likes
+    def opening(self, pool: PoolState) -> Any:
         """A connection is about to be opened; what is returned comes back with `opened`."""
 
-    def opened(self, pool: PoolState, opening: Any, seconds: float, *, failed: bool) -> None:  # noqa: ANN401
+    def opened(self, pool: PoolState, opening: Any, seconds: float, *, failed: bool) -> None:
         """The connection is ready, or could not be opened."""
 
     def checked_out(self, pool: PoolState, seconds: float) -> None:
@@ -130,11 +130,11 @@ class Clients:
         lease.observe(semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT, self._active)
         lease.observe(semconv.MONGODB_CLIENT_SOCKET_COUNT, self._sockets)
 
-    def _found_sync(self, module: Any) -> None:  # noqa: ANN401  a module
+    def _found_sync(self, module: Any) -> None:
         self._lease.patch(module.MongoClient, "__init__", self._constructor(SYNC))
         self._lease.patch(module.MongoClient, "close", self._close)
 
-    def _found_async(self, module: Any) -> None:  # noqa: ANN401  a module
+    def _found_async(self, module: Any) -> None:
         self._lease.patch(module.AsyncMongoClient, "__init__", self._constructor(ASYNC))
         self._lease.patch(module.AsyncMongoClient, "close", self._close_async)
         self._lease.patch(module.AsyncMongoClient, "aclose", self._close_async)
@@ -146,7 +146,7 @@ class Clients:
             wrapped: Callable[..., None],
             instance: Any,
             args: tuple[Any, ...],
-            kwargs: dict[str, Any],  # noqa: ANN401
+            kwargs: dict[str, Any],
         ) -> None:
             prepared = self._lease.guard(self._prepare, kind, instance, args, kwargs)
             if prepared is None:
@@ -167,8 +167,8 @@ class Clients:
         wrapped: Callable[..., Any],
         instance: Any,
         args: tuple[Any, ...],
-        kwargs: dict[str, Any],  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401  what the driver returns
+        kwargs: dict[str, Any],
+    ) -> Any:
         self._lease.guard(self._closing, instance)
         result = wrapped(*args, **kwargs)
         self._lease.guard(self._closed, instance)
@@ -179,8 +179,8 @@ class Clients:
         wrapped: Callable[..., Any],
         instance: Any,
         args: tuple[Any, ...],
-        kwargs: dict[str, Any],  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401  what the driver returns
+        kwargs: dict[str, Any],
+    ) -> Any:
         self._lease.guard(self._closing, instance)
         result = await wrapped(*args, **kwargs)
         self._lease.guard(self._closed, instance)
@@ -193,7 +193,7 @@ class Clients:
         kind: str,
         instance: Any,
         args: tuple[Any, ...],
-        kwargs: dict[str, Any],  # noqa: ANN401
+        kwargs: dict[str, Any],
     ) -> tuple[Client, dict[str, Any]] | None:
         from otel_resinstr.mongodb._listener import PoolListener  # noqa: PLC0415  needs pymongo, which is there now
 
@@ -216,7 +216,7 @@ class Clients:
         client.listener = weakref.ref(listener)
         return client, {**kwargs, option: [*own, listener]}
 
-    def _constructed(self, client: Client, instance: Any, error: BaseException | None) -> None:  # noqa: ANN401
+    def _constructed(self, client: Client, instance: Any, error: BaseException | None) -> None:
         with self._lock:
             self._bury()  # first: the id may be that of one that has died
             if error is None:
@@ -230,12 +230,12 @@ class Clients:
         if self.life is not None and not client.internal:
             self.life.constructed(client, error)
 
-    def _closing(self, instance: Any) -> None:  # noqa: ANN401  a client of the driver's
+    def _closing(self, instance: Any) -> None:
         client = self._live.get(id(instance))
         if client is not None:
             self._find_monitors(client)
 
-    def _closed(self, instance: Any) -> None:  # noqa: ANN401  a client of the driver's
+    def _closed(self, instance: Any) -> None:
         client = self._live.get(id(instance))
         if client is None:
             return
@@ -427,7 +427,7 @@ def _by_server(counts: dict[str, int], kind: str) -> Iterable[Observation]:
         )
 
 
-def _first_host(host: Any, default: str) -> str:  # noqa: ANN401  what the application passes, right or wrong
+def _first_host(host: Any, default: str) -> str:
     """The first seed's host name, or path of a Unix socket: never what stands around it in a URI, like a password."""
     first = host[0] if isinstance(host, (list, tuple)) and host else host
     if not isinstance(first, str):

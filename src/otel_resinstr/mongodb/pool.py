@@ -169,7 +169,7 @@ class Pool:
         """A connection came back after *seconds* of use."""
         self._guard(self._record, self._use_time, pool, seconds)
 
-    def _record(self, histogram: Any, pool: PoolState, seconds: float) -> None:  # noqa: ANN401  a Histogram
+    def _record(self, histogram: Any, pool: PoolState, seconds: float) -> None:
         histogram.record(seconds, self._attributes(pool))
 
     def timed_out(self, pool: PoolState) -> None:
