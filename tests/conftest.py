@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Collected, Sink
 
 import otel_resinstr
+from otel_resinstr import _fork, _instruments, settings
 from otel_resinstr._probe import Running, Telemetry
+from support import Collected, Sink, own_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from otel_resinstr._probe import Probe
+
+pytest_plugins = ["mongo", "otelcol"]
 
 
 @pytest.fixture
@@ -31,8 +35,8 @@ def start(sink: Sink) -> Iterator[Callable[..., Running]]:
     """Start probes on `sink`; they are stopped after the test."""
     started: list[Running] = []
 
-    def start(*probes: Probe) -> Running:
-        telemetry = Telemetry(sink.meter_provider, sink.tracer_provider, sink.logger_provider)
+    def start(*probes: Probe, clock: Callable[[], float] = time.monotonic) -> Running:
+        telemetry = Telemetry(**sink.providers, clock=clock)
         started.append(Running(probes, telemetry))
         return started[-1]
 
@@ -69,8 +73,12 @@ def no_probe_breaks(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFix
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test leaves the process as it was: nothing instrumented, no thread of ours."""
+def nothing_is_left() -> Iterator[None]:
+    """Each test leaves the process as it was: nothing reports, no thread of ours, nothing in the list for forks."""
+    settings._warned.clear()
+    at_fork = _fork._callbacks
     yield
     otel_resinstr.uninstrument()
-    _ = request
+    assert {} == _instruments._live
+    assert [] == own_threads()
+    assert at_fork == _fork._callbacks

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A MongoDB server for the tests, and what the system says of the sockets to it."""
+"""A MongoDB server for the tests, and what the system says of the sockets to it.
+
+A plugin of pytest: the server is there for all tests.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,27 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+# A program of its own: it is under the GPL, and never imported.
+PROGRAM = Path(sys.executable).with_name("secantusd-py")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A MongoDB server, where there is a driver for it."""
+    pytest.importorskip("pymongo")
+    if not PROGRAM.exists():
+        pytest.skip("SecantusDB has no wheel for this platform")
+    server = Server()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 class Server:
@@ -24,15 +46,18 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        program = Path(sys.executable).with_name("secantusd-py")
         self._process = subprocess.Popen(
-            [program, "--port", str(self.port), "--storage-path", ":memory:", "--enable-test-commands"],
+            [PROGRAM, "--port", str(self.port), "--storage-path", ":memory:", "--enable-test-commands"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "COV"))},
         )
-        eventually(self._answers, seconds=60)
+        try:
+            eventually(self._answers, seconds=60)
+        except BaseException:
+            self.stop()
+            raise
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, f"{self._process.args} ended with {self._process.returncode}"
@@ -58,17 +83,17 @@ class Server:
         self._process.wait(30)
 
 
-def sockets_to(port: int) -> int:
-    """How many TCP connections to *port* on this machine this process has open, as the kernel says."""
+def sockets_to(port: int, pid: int | str = "self") -> int:
+    """How many TCP connections to *port* on this machine a process has open, as the kernel says."""
     own = set()
-    for descriptor in Path("/proc/self/fd").iterdir():
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
             own.add(descriptor.readlink().name)
         except OSError:  # the descriptor of the listing itself
             continue
     count = 0
-    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
-        for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
             fields = line.split()
             if int(fields[2].rpartition(":")[2], 16) == port and f"socket:[{fields[9]}]" in own:
                 count += 1

@@ -3,15 +3,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs import export as logs_export
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_resinstr._ticker import THREAD_NAME
+from otel_resinstr.semconv import PROCESS_CPU_UTILIZATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,16 +31,57 @@ if TYPE_CHECKING:
     from otel_resinstr.semconv import Metric
 
 
+# Before 1.38 it had another name.
+_InMemoryLogs = getattr(logs_export, "InMemoryLogRecordExporter", None) or logs_export.InMemoryLogExporter
+
+
+def own_threads() -> list[threading.Thread]:
+    """The threads of the package that are there."""
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+
+
+def run_python(code: str, *, timeout: float = 60, **environ: str) -> str:
+    """Run *code* in a new interpreter with no settings but *environ*, and return what it printed.
+
+    It fails if the program does, or says anything on its standard error: a warning, a traceback that was ignored.
+    """
+    program = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env=clean_environ(**environ),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert (0, "") == (program.returncode, program.stderr), program.stderr
+    return program.stdout
+
+
+def clean_environ(**environ: str) -> dict[str, str]:
+    """The environment for a program: without settings of OpenTelemetry's or ours, and with what we import."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *(path for path in sys.path if path)]),
+        **environ,
+    }
+
+
 class Collected:
     """One collection of metrics."""
 
     def __init__(self, data: MetricsData | None) -> None:
-        scopes = [scope for resource in (data.resource_metrics if data else []) for scope in resource.scope_metrics]
+        scopes = [
+            scope for resource in (data.resource_metrics if data else []) for scope in resource.scope_metrics
+        ]
         self.metrics = [metric for scope in scopes for metric in scope.metrics]
 
     def names(self) -> list[str]:
         """The names of the metrics that have points, sorted; one that is there twice shows twice."""
         return sorted(metric.name for metric in self.metrics if metric.data.data_points)
+
+    def steady_names(self) -> list[str]:
+        """The names but for that of the CPU utilization, which has nothing to say before some time has passed."""
+        return [name for name in self.names() if name != PROCESS_CPU_UTILIZATION.name]
 
     def points(self, metric: Metric | str) -> dict[tuple[Any, ...], Any]:
         """The points of *metric*: the values of the attributes (in the order of their keys) and the value.
@@ -68,9 +118,9 @@ class Sink:
         self._spans = InMemorySpanExporter()
         self.tracer_provider = TracerProvider(shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
-        self._logs = InMemoryLogRecordExporter()
+        self._logs = _InMemoryLogs()
         self.logger_provider = LoggerProvider(shutdown_on_exit=False)
-        self.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
+        self.logger_provider.add_log_record_processor(logs_export.SimpleLogRecordProcessor(self._logs))
 
     @property
     def providers(self) -> dict[str, Any]:

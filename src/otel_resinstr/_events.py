@@ -44,7 +44,8 @@ class Events:
     ) -> None:
         self._otlp = get_logger(SCOPE, __version__, provider, SCHEMA_URL)
         self._clock = clock
-        self._lock = threading.Lock()
+        # Re-entrant: a finaliser that runs while it is held may break a probe, which is an event.
+        self._lock = threading.RLock()
         self._reported: dict[tuple[str, Hashable], float] = {}
         self._held_back: dict[tuple[str, Hashable], int] = {}
         self._window = clock()
@@ -74,9 +75,28 @@ class Events:
                 event_name=event.name,
             )
         )
-        self._keep_out_of_otlp()
-        _logger.warning("%s: %s", event.name, message, extra={_MARK: event.name})
+        self._log(logging.WARNING, f"{event.name}: {message}")
         return True
+
+    def explain(self, message: str, error: Exception) -> None:
+        """Log *message* and the whole of *error* for whoever looks for it (DEBUG); not to OTLP.
+
+        The text of an error may hold what belongs to the application, such as a URI with a password.
+        """
+        self._log(logging.DEBUG, message, error)
+
+    def _log(self, level: int, message: str, error: Exception | None = None) -> None:
+        if _logger.isEnabledFor(level):
+            # OpenTelemetry's own logging handler would send the line once more, beside the event.
+            for handler in _handlers(_logger):
+                if _is_opentelemetry(handler) and handler not in self._filtered:
+                    handler.addFilter(self._not_ours)
+                    self._filtered.append(handler)
+            _logger.log(level, "%s", message, exc_info=error, extra={_MARK: True})
+
+    def _not_ours(self, record: logging.LogRecord) -> bool:
+        # A method: each of the subjects has its own filter, so that one that stops does not take away the others'.
+        return not hasattr(record, _MARK)
 
     def _admit(self, cause: tuple[str, Hashable]) -> int | None:
         """How many reports of *cause* were held back before this one, or None if it is to be held back too."""
@@ -92,34 +112,24 @@ class Events:
         self._reported.pop(cause, None)
         self._reported[cause] = now  # a dict keeps the order: the first is the oldest
         if len(self._reported) > _CAUSES:
-            del self._reported[next(iter(self._reported))]
+            self._reported.pop(next(iter(self._reported)), None)
         return self._held_back.pop(cause, 0)
-
-    def _keep_out_of_otlp(self) -> None:
-        # OpenTelemetry's own logging handler would send the line once more, beside the event.
-        for handler in _handlers(_logger):
-            if _is_opentelemetry(handler) and handler not in self._filtered:
-                handler.addFilter(_not_an_event)
-                self._filtered.append(handler)
 
     def close(self) -> None:
         """Give the handlers back as they were."""
         for handler in self._filtered:
-            handler.removeFilter(_not_an_event)
+            handler.removeFilter(self._not_ours)
         self._filtered.clear()
 
     def renew(self) -> None:
         """Forget, in a forked child, what the parent reported, and the lock that it may have held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._reported.clear()
         self._held_back.clear()
+        self._in_window = 0
 
 
 _MARK = "otel_resinstr_event"
-
-
-def _not_an_event(record: logging.LogRecord) -> bool:
-    return not hasattr(record, _MARK)
 
 
 def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
@@ -131,5 +141,7 @@ def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
 
 def _is_opentelemetry(handler: logging.Handler) -> bool:
     # The SDK's (until it is removed) or the logging instrumentation's: neither may be imported here.
-    kind = type(handler)
-    return kind.__name__ == "LoggingHandler" and kind.__module__.startswith("opentelemetry.")
+    return any(
+        kind.__name__ == "LoggingHandler" and kind.__module__.startswith("opentelemetry.")
+        for kind in type(handler).__mro__
+    )

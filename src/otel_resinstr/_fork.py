@@ -15,12 +15,22 @@ if TYPE_CHECKING:
 
 # Replaced, never changed in place: a fork in the middle of a change sees the old or the new list, and no lock is held.
 _callbacks: tuple[Callable[[], None], ...] = ()
+_at_last: tuple[Callable[[], None], ...] = ()
 
 
 def add(callback: Callable[[], None]) -> None:
     """Call *callback* in each forked child, after the callbacks that were added before it."""
     global _callbacks  # noqa: PLW0603  one process has one list
     _callbacks = (*_callbacks, callback)
+
+
+def add_at_last(callback: Callable[[], None]) -> None:
+    """Call *callback* in each forked child after all others, for the life of the process.
+
+    For what starts a thread: until then the child has one only, and locks are renewed without being waited for.
+    """
+    global _at_last  # noqa: PLW0603  one process has one list
+    _at_last = (*_at_last, callback)
 
 
 def remove(callback: Callable[[], None]) -> None:
@@ -30,9 +40,9 @@ def remove(callback: Callable[[], None]) -> None:
 
 
 def _run_in_child() -> None:
-    for callback in _callbacks:
+    for callback in (*_callbacks, *_at_last):
         callback()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows cannot fork
     os.register_at_fork(after_in_child=_run_in_child)

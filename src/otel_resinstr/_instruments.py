@@ -48,8 +48,8 @@ class Instruments:
             Kind.OBSERVABLE_GAUGE: self._meter.create_observable_gauge,
             Kind.OBSERVABLE_UP_DOWN_COUNTER: self._meter.create_observable_up_down_counter,
         }[metric.kind]
-        live = _live[metric.name] = (self._provider, read)
         create(metric.name, [_callback(metric.name, self._provider)], metric.unit, metric.description)
+        live = _live[metric.name] = (self._provider, read)
 
         def let_go() -> None:
             if _live.get(metric.name) is live:
@@ -64,7 +64,10 @@ class Instruments:
     def histogram(self, metric: Metric) -> Histogram:
         """Make the histogram of *metric*, with its bucket boundaries as advice to the SDK."""
         return self._meter.create_histogram(
-            metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.boundaries
+            metric.name,
+            metric.unit,
+            metric.description,
+            explicit_bucket_boundaries_advisory=metric.boundaries,
         )
 
 

@@ -6,6 +6,7 @@ The only module that knows wrapt. A wrapper is called as ``wrapper(wrapped, inst
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import wrapt
@@ -24,12 +25,14 @@ class Patch:
     Raises AttributeError where there is no such attribute, and TypeError where it cannot be set.
     """
 
-    def __init__(self, owner: Any, name: str, wrapper: Wrapper) -> None:  # noqa: ANN401  any module or class
+    def __init__(self, owner: Any, name: str, wrapper: Wrapper) -> None:
         self._owner = owner
         self._name = name
-        self._own = vars(owner).get(name, _ABSENT)  # what stands in the owner itself: maybe inherited, then nothing
+        # What stands in the owner itself; nothing, where the attribute is inherited.
+        self._own = vars(owner).get(name, _ABSENT)
         self._active = True
-        original = getattr(owner, name) if self._own is _ABSENT else self._own
+        # Not bound to *owner* when it is found: an inherited class method belongs to each subclass.
+        original = inspect.getattr_static(owner, name) if isinstance(owner, type) else getattr(owner, name)
         self._wrapped = wrapt.FunctionWrapper(original, wrapper, enabled=self._is_active)
         setattr(owner, name, self._wrapped)
 
@@ -61,7 +64,7 @@ class ImportHook:
         self._found: Callable[[Any], None] | None = found
         wrapt.register_post_import_hook(self._imported, module)
 
-    def _imported(self, module: Any) -> None:  # noqa: ANN401  any module
+    def _imported(self, module: Any) -> None:
         found, self._found = self._found, None
         if found is not None:
             found(module)

@@ -11,8 +11,9 @@ a probe that raises is stopped and reported once, and the application and the ot
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
-import logging
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -27,7 +28,7 @@ from otel_resinstr.semconv import ERROR_TYPE, RESINSTR_PROBE, RESINSTR_PROBE_DIS
 from otel_resinstr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import Counter, Histogram, MeterProvider
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _ticker = Ticker()
-_logger = logging.getLogger(SCOPE)
+_fork.add_at_last(_ticker.renew)
 
 
 class Probe(Protocol):
@@ -62,10 +63,11 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         logger_provider: LoggerProvider | None = None,
         ticker: Ticker = _ticker,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instruments = Instruments(meter_provider)
         self.tracer = trace.get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
-        self.events = Events(logger_provider)
+        self.events = Events(logger_provider, clock)
         self.ticker = ticker
 
 
@@ -79,7 +81,7 @@ class Lease:
         self._undo: list[Callable[[], None]] = []
         self.ended = False
 
-    def guard(self, function: Callable[..., _T], *args: Any) -> _T | None:  # noqa: ANN401  as *function* takes them
+    def guard(self, function: Callable[..., _T], *args: Any) -> _T | None:
         """Call *function*; None if it raises, which ends the lease, and None once the lease has ended."""
         if self.ended:
             return None
@@ -91,10 +93,16 @@ class Lease:
 
     def _broke(self, error: Exception) -> None:
         if not self.ended:
+            self.ended = True
+            self._report(error)  # before a step back that breaks too, and is the same cause
             self.end()
-            self._report(error)
 
     def _report(self, error: Exception) -> None:
+        # A filter or handler of the application's that raises, or no stack left: then nothing can be said.
+        with contextlib.suppress(Exception):
+            self._say(error)
+
+    def _say(self, error: Exception) -> None:
         place = traceback.extract_tb(error.__traceback__)[-1]
         # Not the error's text: it may hold what belongs to the application, such as a URI with a password.
         self._telemetry.events.say(
@@ -104,17 +112,17 @@ class Lease:
             cause=self.probe,
             attributes={RESINSTR_PROBE: self.probe, ERROR_TYPE: type(error).__qualname__},
         )
-        _logger.debug("the probe %s broke", self.probe, exc_info=error)
+        self._telemetry.events.explain(f"how the probe {self.probe} broke", error)
 
     def observe(self, metric: Metric, read: Read) -> None:
         """Report what *read* returns at each collection: a number, observations, or None for unknown."""
 
-        def whole() -> Any:  # noqa: ANN401  a Reading, read to its end
+        def whole() -> Any:
             reading = read()
             # To the end before anything is handed on: a point is not exported if a later one raises.
             return reading if reading is None or isinstance(reading, (int, float)) else list(reading)
 
-        self._undo.append(self._telemetry.instruments.observe(metric, lambda: self.guard(whole)))
+        self.at_end(self._telemetry.instruments.observe(metric, lambda: self.guard(whole)))
 
     def counter(self, metric: Metric) -> Counter:
         """Make the counter of *metric*. Adding to it is for code inside the guard."""
@@ -130,7 +138,7 @@ class Lease:
 
     def every(self, seconds: float, call: Callable[[], None]) -> None:
         """Call *call* every *seconds* on the package's one thread. It must be quick."""
-        self._undo.append(self._telemetry.ticker.every(seconds, lambda: self.guard(call)))
+        self.at_end(self._telemetry.ticker.every(seconds, lambda: self.guard(call)))
 
     def after_fork(self, call: Callable[[], None]) -> None:
         """Call *call* in each forked child."""
@@ -139,33 +147,41 @@ class Lease:
             self.guard(call)
 
         _fork.add(guarded)
-        self._undo.append(lambda: _fork.remove(guarded))
+        self.at_end(lambda: _fork.remove(guarded))
 
-    def patch(self, owner: Any, name: str, wrapper: Wrapper) -> None:  # noqa: ANN401  any module or class
+    def patch(self, owner: Any, name: str, wrapper: Wrapper) -> None:
         """Wrap the function *name* of *owner*.
 
         *wrapper* is not guarded, since it makes the application's own call; what it does of its own goes
         through `guard`.
         """
-        self._undo.append(Patch(owner, name, wrapper).undo)
+        self.at_end(Patch(owner, name, wrapper).undo)
 
     def when_imported(self, module: str, found: Callable[[Any], None]) -> None:
         """Call *found* with *module* once the application has imported it; now, if it has."""
 
-        def guarded(imported: Any) -> None:  # noqa: ANN401  any module
+        def guarded(imported: Any) -> None:
             self.guard(found, imported)
 
-        self._undo.append(ImportHook(module, guarded).undo)
+        self.at_end(ImportHook(module, guarded).undo)
 
     def at_end(self, call: Callable[[], None]) -> None:
-        """Call *call* when the probe stops, for what the lease does not know how to give back."""
+        """Call *call* when the probe stops, for what the lease does not know how to give back.
+
+        What is taken after the end, by a `start` that goes on or in another thread, is given back at once.
+        """
         self._undo.append(call)
+        if self.ended:
+            self.end()
 
     def end(self) -> None:
         """Give everything back, the last taken first. A step that raises does not keep the others from running."""
         self.ended = True
-        while self._undo:
-            undo = self._undo.pop()
+        while True:
+            try:
+                undo = self._undo.pop()
+            except IndexError:  # not asked before: another thread may take the last one
+                return
             try:
                 undo()
             except Exception as error:  # noqa: BLE001  the boundary: the rest must be given back too
@@ -175,12 +191,21 @@ class Lease:
 class Running:
     """A set of probes that has been started."""
 
-    def __init__(self, probes: Iterable[Probe], telemetry: Telemetry, disabled: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        probes: Iterable[Probe],
+        telemetry: Telemetry,
+        disabled: Collection[str] = (),
+        subject: str = "unnamed",
+    ) -> None:
         """Start each of *probes*, but for those whose name matches one of the patterns in *disabled*."""
-        self._events = telemetry.events
+        self._telemetry = telemetry
         self._leases: list[Lease] = []
-        _fork.add(self._events.renew)
-        for probe in probes:
+        _fork.add(telemetry.events.renew)
+        # Making the probes may break as well: then those that were made run.
+        making = Lease(subject, telemetry)
+        remaining = iter(probes)
+        while (probe := making.guard(next, remaining, None)) is not None:
             if not any(fnmatch.fnmatchcase(probe.name, pattern) for pattern in disabled):
                 lease = Lease(probe.name, telemetry)
                 self._leases.append(lease)
@@ -190,5 +215,6 @@ class Running:
         """End all leases: nothing is reported, patched or running any more."""
         for lease in reversed(self._leases):
             lease.end()
-        _fork.remove(self._events.renew)
-        self._events.close()
+        _fork.remove(self._telemetry.events.renew)
+        self._telemetry.events.close()
+        self._telemetry.ticker.settle()

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from otel_resinstr import _fork
+from otel_resinstr.semconv import SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 THREAD_NAME = "resinstr"
+
+_logger = logging.getLogger(SCOPE)
 
 
 class _Beat:
@@ -20,35 +24,38 @@ class _Beat:
         self.seconds = seconds
         self.call = call
         self.due = due
+        self.cancelled = False
 
 
 class Ticker:
     """A thread for calls at regular intervals: started with the first, gone with the last, renewed in a child.
 
-    What it calls must be quick and must not raise.
+    What it calls must be quick and must not raise. Who waits for a call that hangs waits for *patience* seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, patience: float = 5.0) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._patience = patience
+        # Re-entrant: a finaliser that runs while it is held may break a probe, which ends its calls.
+        self._lock = threading.RLock()
         self._beats: tuple[_Beat, ...] = ()
         self._thread: threading.Thread | None = None
+        self._leaving: list[threading.Thread] = []
         # Each thread has a wake-up of its own; one that finds another's in this place is to end.
         self._wake = threading.Event()
 
     def every(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
         """Call *call* every *seconds*; returns what ends that.
 
-        A call that comes late is not made up for: the thread that was held had nothing to say in between.
+        A call that comes late is not made up for: the thread that was held had nothing to say in between. Raises
+        RuntimeError, and leaves everything as it was, where the process may not have one more thread.
         """
         beat = _Beat(seconds, call, self._clock() + seconds)
         with self._lock:
-            self._beats = (*self._beats, beat)
             if self._thread is None:
-                _fork.add(self._renew)
                 self._start()
-            else:
-                self._wake.set()
+            self._beats = (*self._beats, beat)
+            self._wake.set()
 
         def cancel() -> None:
             self._cancel(beat)
@@ -56,36 +63,59 @@ class Ticker:
         return cancel
 
     def _cancel(self, beat: _Beat) -> None:
+        # Does not wait for the thread: whoever cancels may hold a lock that the call under way is waiting for.
+        beat.cancelled = True
         with self._lock:
-            self._beats = tuple(known for known in self._beats if known is not beat)
+            self._beats = tuple(known for known in self._beats if not known.cancelled)
             if self._beats or self._thread is None:
                 return
-            thread, self._thread = self._thread, None
+            self._leaving.append(self._thread)
+            self._thread = None
             wake, self._wake = self._wake, threading.Event()
-            _fork.remove(self._renew)
         wake.set()
-        if thread is not threading.current_thread():
-            thread.join()
+
+    def settle(self) -> None:
+        """Wait until the thread is gone, if it has nothing to call any more. For callers that hold no lock."""
+        while self._leaving:
+            thread = self._leaving.pop()
+            if thread is not threading.current_thread():
+                thread.join(self._patience)
 
     def _start(self) -> None:
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(self._wake,), name=THREAD_NAME, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(self._wake,), name=THREAD_NAME, daemon=True)
+        thread.start()
+        self._thread = thread
 
-    def _renew(self) -> None:
-        # In a forked child: the thread is not there, and the lock may have been held by one that is not either.
-        self._lock = threading.Lock()
-        self._start()
+    def renew(self) -> None:
+        """In a forked child: the thread is not there, and the lock may have been held by one that is not either."""
+        self._lock = threading.RLock()
+        self._leaving = []
+        self._thread = None
+        if self._beats:
+            try:
+                self._start()
+            except RuntimeError:
+                # The next call of `every` tries again.
+                _logger.warning(
+                    "no thread can be started in this forked process: some probes have nothing to say"
+                )
 
     def _run(self, wake: threading.Event) -> None:
         while True:
+            # What is set from here on is seen by the next `wait`, and what was set before has done its change to
+            # `_wake` and `_beats` already, which are both read below: no wake-up is lost.
             wake.clear()
             if self._wake is not wake:
                 return
-            now = self._clock()
-            for beat in self._beats:
-                if beat.due <= now:
-                    beat.due = now + beat.seconds
-                    beat.call()
-            soonest = min((beat.due for beat in self._beats), default=now)
-            wake.wait(max(0.0, soonest - self._clock()))
+            wake.wait(self.turn())
+
+    def turn(self) -> float:
+        """Make the calls that are due; returns in how many seconds the next one is."""
+        now = self._clock()
+        for beat in self._beats:
+            if beat.due <= now and not beat.cancelled:
+                beat.due = now + beat.seconds
+                beat.call()
+        soonest = min((beat.due for beat in self._beats), default=math.inf)
+        return min(max(0.0, soonest - self._clock()), threading.TIMEOUT_MAX)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 # contrib's module opens with a blanket "type: ignore", so that mypy sees no class in it
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.eventloop.blocked import Blocked
@@ -41,6 +42,7 @@ class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the im
     not given comes from the environment, and from the global providers, also if they are set later.
     """
 
+    subject: str
     _running: Running | None = None
 
     @abstractmethod
@@ -56,7 +58,11 @@ class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the im
         telemetry = Telemetry(
             kwargs.get("meter_provider"), kwargs.get("tracer_provider"), kwargs.get("logger_provider")
         )
-        self._running = Running(self.probes(settings), telemetry, settings.disabled_probes)
+        self._running = Running(self.probes(settings), telemetry, settings.disabled_probes, self.subject)
+        if settings.disabled_probes:
+            # A subject that cannot make its probes reports that when it starts.
+            with contextlib.suppress(Exception):
+                settings.check_disabled_probes(names_of_probes())
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         if self._running is not None:
@@ -66,6 +72,8 @@ class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the im
 
 class ProcessInstrumentor(SubjectInstrumentor):
     """What the operating system says of this process."""
+
+    subject = "process"
 
     def probes(self, settings: Settings) -> Iterator[Probe]:
         """The probes of the subject, in the order in which they start."""
@@ -83,6 +91,8 @@ class ProcessInstrumentor(SubjectInstrumentor):
 class RuntimeInstrumentor(SubjectInstrumentor):
     """What CPython says of itself."""
 
+    subject = "runtime"
+
     def probes(self, settings: Settings) -> Iterator[Probe]:  # noqa: ARG002  no setting so far
         """The probes of the subject, in the order in which they start."""
         yield ThreadsByGroup()
@@ -91,17 +101,20 @@ class RuntimeInstrumentor(SubjectInstrumentor):
 class EventLoopInstrumentor(SubjectInstrumentor):
     """How well event loops keep up."""
 
+    subject = "eventloop"
+
     def probes(self, settings: Settings) -> Iterator[Probe]:
         """The probes of the subject, in the order in which they start."""
-        loops = Loops()
+        loops = Loops(period=settings.eventloop_period)
         yield loops
-        delay = Delay(loops, period=settings.eventloop_period, window=settings.eventloop_window)
-        yield delay
-        yield Blocked(delay, threshold=settings.eventloop_threshold)
+        yield Delay(loops, window=settings.eventloop_window)
+        yield Blocked(loops, threshold=settings.eventloop_threshold)
 
 
 class MongoDBInstrumentor(SubjectInstrumentor):
     """What pymongo's clients do."""
+
+    subject = "mongodb"
 
     def probes(self, settings: Settings) -> Iterator[Probe]:
         """The probes of the subject, in the order in which they start."""
@@ -117,3 +130,8 @@ SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
     EventLoopInstrumentor,
     MongoDBInstrumentor,
 )
+
+
+def names_of_probes() -> list[str]:
+    """What the settings can name: all probes of all subjects."""
+    return [probe.name for subject in SUBJECTS for probe in subject().probes(Settings())]

@@ -157,7 +157,7 @@ RESINSTR_PROCESS_MEMORY_PEAK = Metric(
     unit="By",
     description="The most physical memory that the process has ever had in use.",
     origin=Origin.OURS,
-    precedent="ru_maxrss of getrusage",
+    precedent="VmHWM of /proc/PID/status, ru_maxrss of getrusage",
 )
 PROCESS_PAGING_FAULTS = Metric(
     probe="process.faults",
@@ -348,7 +348,9 @@ DB_CLIENT_CONNECTION_TIMEOUTS = Metric(
     origin=Origin.DEVELOPMENT,
     attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
 )
-DB_CLIENT_CONNECTION_CREATE_TIME = _connection_time("create_time", "The time it took to create a new connection.")
+DB_CLIENT_CONNECTION_CREATE_TIME = _connection_time(
+    "create_time", "The time it took to create a new connection."
+)
 DB_CLIENT_CONNECTION_WAIT_TIME = _connection_time(
     "wait_time", "The time it took to obtain an open connection from the pool."
 )

@@ -8,14 +8,14 @@ means stand in the field's metadata, from which the table in the README is made.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import logging
-import math
 import os
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 PREFIX = "OTEL_RESINSTR_"
 
@@ -24,14 +24,16 @@ _logger = logging.getLogger("otel_resinstr")
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(text)
+    # More often than every millisecond, a beat would be all that the process does.
+    if not 0.001 <= value <= 86400:  # noqa: PLR2004  said in _SECONDS
+        raise ValueError(text)  # not a number is none of both
     return value
 
 
 def _count(text: str) -> int:
     value = int(text)
-    if value < 1:
+    # As many times are remembered for each line of code.
+    if not 1 <= value <= 10000:  # noqa: PLR2004  said in _COUNT
         raise ValueError(text)
     return value
 
@@ -40,12 +42,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _setting(default: Any, variable: str, read: Callable[[str], Any], accepts: str, meaning: str) -> Any:  # noqa: ANN401
+def _setting(default: Any, variable: str, read: Callable[[str], Any], accepts: str, meaning: str) -> Any:
     metadata = {"variable": PREFIX + variable, "read": read, "accepts": accepts, "meaning": meaning}
     return field(default=default, metadata=metadata)
 
 
-_POSITIVE_SECONDS = "a positive number of seconds"
+_SECONDS = "a number of seconds from 0.001 to 86400"
+_COUNT = "a whole number from 1 to 10000"
 
 
 @dataclass(frozen=True)
@@ -63,42 +66,42 @@ class Settings:
         10.0,
         "CPU_WINDOW",
         _seconds,
-        _POSITIVE_SECONDS,
+        _SECONDS,
         "Shortest time over which `process.cpu.utilization` is measured.",
     )
     eventloop_period: float = _setting(
         0.1,
         "EVENTLOOP_PERIOD",
         _seconds,
-        _POSITIVE_SECONDS,
+        _SECONDS,
         "Time between two beats sent to each running event loop.",
     )
     eventloop_threshold: float = _setting(
         0.1,
         "EVENTLOOP_THRESHOLD",
         _seconds,
-        _POSITIVE_SECONDS,
+        _SECONDS,
         "How late a beat must be for the loop to count as blocked.",
     )
     eventloop_window: float = _setting(
         60.0,
         "EVENTLOOP_WINDOW",
         _seconds,
-        _POSITIVE_SECONDS,
+        _SECONDS,
         "Time that the percentile and maximum gauges of the event loop delay look back over.",
     )
     churn_count: int = _setting(
         10,
         "MONGODB_CHURN_COUNT",
         _count,
-        "a whole number from 1",
+        _COUNT,
         "How many clients one line of code must construct within the window to be reported.",
     )
     churn_window: float = _setting(
         60.0,
         "MONGODB_CHURN_WINDOW",
         _seconds,
-        _POSITIVE_SECONDS,
+        _SECONDS,
         "The window of `mongodb.client.churn`.",
     )
 
@@ -113,26 +116,42 @@ class Settings:
         known = {setting.metadata["variable"]: setting for setting in fields(cls)}
         chosen = {}
         for variable, text in environ.items():
-            if not variable.startswith(PREFIX):
+            # The OpenTelemetry specification: an empty value is an unset one.
+            if not variable.startswith(PREFIX) or not text.strip():
                 continue
             setting = known.get(variable)
             if setting is None:
                 _warn_once(_unknown(variable, list(known)))
-            elif text.strip():  # The OpenTelemetry specification: an empty value is an unset one.
-                try:
-                    chosen[setting.name] = setting.metadata["read"](text.strip())
-                except ValueError:
-                    _warn_once(
-                        f"{variable}={text!r} is not accepted: it takes {setting.metadata['accepts']}; "
-                        f"{_shown(setting.default)} is used instead"
-                    )
+                continue
+            try:
+                chosen[setting.name] = setting.metadata["read"](text.strip())
+            except ValueError:
+                _warn_once(
+                    f"{variable}={text!r} is not accepted: it takes {setting.metadata['accepts']}; "
+                    f"{_shown(setting.default)} is used instead"
+                )
         return cls(**chosen)
+
+    def check_disabled_probes(self, probes: Iterable[str]) -> None:
+        """Report, once, each pattern of `disabled_probes` that matches none of *probes*."""
+        probes = list(probes)
+        for pattern in self.disabled_probes:
+            if not any(fnmatch.fnmatchcase(probe, pattern) for probe in probes):
+                _warn_once(
+                    f"{PREFIX}DISABLED_PROBES: {pattern!r} is the name of no probe and has no effect: "
+                    f"{_hint(pattern, probes)}"
+                )
 
 
 def _unknown(variable: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(variable, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-    return f"{variable} is not a setting of otel-resinstr and has no effect: {hint}"
+    return f"{variable} is not a setting of otel-resinstr and has no effect: {_hint(variable, known)}"
+
+
+def _hint(unknown: str, known: list[str]) -> str:
+    # Compared without what all have in common, by which anything would be close to anything.
+    by_rest = {name.removeprefix(PREFIX): name for name in known}
+    close = difflib.get_close_matches(unknown.removeprefix(PREFIX), by_rest, n=1)
+    return f"did you mean {by_rest[close[0]]}?" if close else f"known are {', '.join(known)}"
 
 
 def _shown(value: object) -> str:

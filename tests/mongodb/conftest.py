@@ -1,29 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One server for all tests of the subject, and its probes."""
+"""The probes of the subject; without pymongo there is nothing to test here."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from mongo import Server
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.ledger import Ledger
 from otel_resinstr.mongodb.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from otel_resinstr._probe import Running
 
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A MongoDB server."""
-    server = Server()
-    yield server
-    server.stop()
+if find_spec("pymongo") is None:
+    collect_ignore_glob = ["test_*.py"]
 
 
 class Probes(NamedTuple):

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user chose: read from the environment, and never a reason to stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_resinstr import settings
+from otel_resinstr.settings import PREFIX, Settings
+
+SECONDS = (
+    "CPU_WINDOW",
+    "EVENTLOOP_PERIOD",
+    "EVENTLOOP_THRESHOLD",
+    "EVENTLOOP_WINDOW",
+    "MONGODB_CHURN_WINDOW",
+)
+VARIABLES = {field.metadata["variable"]: field.name for field in dataclasses.fields(Settings)}
+
+
+def read(variable, text):
+    """What the setting behind *variable* is when the environment has nothing but it."""
+    chosen = Settings.from_environment({PREFIX + variable: text})
+    return getattr(chosen, VARIABLES[PREFIX + variable])
+
+
+def changed(chosen):
+    """The fields of *chosen* that are not at their defaults."""
+    return {
+        field.name: getattr(chosen, field.name)
+        for field in dataclasses.fields(chosen)
+        if getattr(chosen, field.name) != field.default
+    }
+
+
+def test_an_empty_environment_gives_the_defaults(caplog):
+    """Nothing set is nothing said, and the same as `Settings()`."""
+    assert Settings() == Settings.from_environment({})
+    assert [] == caplog.records
+
+
+def test_all_settings_can_be_set_together(caplog):
+    """Each field has its variable; what is of nobody's business is not looked at."""
+    environ = {
+        "OTEL_RESINSTR_DISABLED_PROBES": " mongodb.pool, process.* ,,",
+        "OTEL_RESINSTR_CPU_WINDOW": "2.5",
+        "OTEL_RESINSTR_EVENTLOOP_PERIOD": "0.05",
+        "OTEL_RESINSTR_EVENTLOOP_THRESHOLD": "0.25",
+        "OTEL_RESINSTR_EVENTLOOP_WINDOW": "30",
+        "OTEL_RESINSTR_MONGODB_CHURN_COUNT": "5",
+        "OTEL_RESINSTR_MONGODB_CHURN_WINDOW": "1e1",
+        "OTEL_SERVICE_NAME": "shop",
+    }
+    assert Settings(
+        disabled_probes=("mongodb.pool", "process.*"),
+        cpu_window=2.5,
+        eventloop_period=0.05,
+        eventloop_threshold=0.25,
+        eventloop_window=30.0,
+        churn_count=5,
+        churn_window=10.0,
+    ) == Settings.from_environment(environ)
+    assert set(VARIABLES) == {variable for variable in environ if variable.startswith(PREFIX)}
+    assert [] == caplog.records
+
+
+def test_by_default_the_environment_of_the_process_is_read(monkeypatch):
+    """`instrument()` without settings takes what the environment says."""
+    monkeypatch.setenv("OTEL_RESINSTR_CPU_WINDOW", "3")
+
+    assert {"cpu_window": 3.0} == changed(Settings.from_environment())
+
+
+@pytest.mark.parametrize("variable", SECONDS)
+@pytest.mark.parametrize(
+    ("text", "value"), [("0.001", 0.001), ("1", 1.0), (" 7.5\t", 7.5), ("1_0", 10.0), ("86400", 86400.0)]
+)
+def test_seconds_are_accepted(caplog, variable, text, value):
+    """A time is a number of seconds, white space around it is nothing."""
+    assert value == read(variable, text)
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize("variable", SECONDS)
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e400", "banana", "1s", "0.0009", "86401", "1,5"])
+def test_what_is_no_time_is_not_accepted(caplog, variable, text):
+    """Also what is a number but no time that a beat or a window can have: the default is used."""
+    default = getattr(Settings(), VARIABLES[PREFIX + variable])
+
+    assert default == read(variable, text)
+    assert [
+        (
+            f"{PREFIX}{variable}={text!r} is not accepted: it takes a number of seconds from 0.001 to 86400; "
+            f"{default} is used instead"
+        )
+    ] == caplog.messages
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1), (" 25 ", 25), ("10000", 10000)])
+def test_a_count_is_accepted(caplog, text, value):
+    """How many clients make a churn is a whole number."""
+    assert value == read("MONGODB_CHURN_COUNT", text)
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "2.5", "banana", "10001", "9" * 5000])
+def test_what_is_no_count_is_not_accepted(caplog, text):
+    """Also more than could be remembered, and more digits than Python converts."""
+    assert 10 == read("MONGODB_CHURN_COUNT", text)
+    assert [
+        (
+            f"OTEL_RESINSTR_MONGODB_CHURN_COUNT={text!r} is not accepted: it takes a whole number from 1 to 10000; "
+            "10 is used instead"
+        )
+    ] == caplog.messages
+
+
+@pytest.mark.parametrize("variable", [*VARIABLES, "OTEL_RESINSTR_BANANA"])
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_an_empty_value_is_an_unset_one(caplog, variable, text):
+    """As the OpenTelemetry specification has it, also where the name is not known."""
+    assert Settings() == Settings.from_environment({variable: text})
+    assert [] == caplog.records
+
+
+def test_a_bad_value_does_not_harm_the_good_ones(caplog):
+    """Each variable stands for itself."""
+    environ = {"OTEL_RESINSTR_CPU_WINDOW": "banana", "OTEL_RESINSTR_MONGODB_CHURN_COUNT": "3"}
+
+    assert {"churn_count": 3} == changed(Settings.from_environment(environ))
+    assert [("otel_resinstr", logging.WARNING)] == [
+        (record.name, record.levelno) for record in caplog.records
+    ]
+
+
+def test_a_warning_comes_once(caplog):
+    """Four subjects read the same environment; the reader of the log sees one line."""
+    for _ in range(4):
+        Settings.from_environment({"OTEL_RESINSTR_CPU_WINDOW": "banana", "OTEL_RESINSTR_CPU": "1"})
+
+    assert 2 == len(caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("OTEL_RESINSTR_CHURN_COUNT", "did you mean OTEL_RESINSTR_MONGODB_CHURN_COUNT?"),
+        ("OTEL_RESINSTR_DISABLED_PROBE", "did you mean OTEL_RESINSTR_DISABLED_PROBES?"),
+        ("OTEL_RESINSTR_X", f"known are {', '.join(VARIABLES)}"),
+    ],
+)
+def test_an_unknown_name_is_reported_with_the_close_one(caplog, variable, hint):
+    """A misspelt variable would otherwise be silently without effect."""
+    assert Settings() == Settings.from_environment({variable: "1"})
+    assert [f"{variable} is not a setting of otel-resinstr and has no effect: {hint}"] == caplog.messages
+
+
+@given(st.dictionaries(st.sampled_from([*VARIABLES, PREFIX, PREFIX + "X"]), st.text()))
+def test_no_text_makes_it_raise(environ):
+    """Whatever the environment holds, the application starts."""
+    chosen = Settings.from_environment(environ)
+
+    assert 1 <= chosen.churn_count <= 10000
+    assert all(0.001 <= getattr(chosen, VARIABLES[PREFIX + variable]) <= 86400 for variable in SECONDS)
+    assert all(isinstance(name, str) and name for name in chosen.disabled_probes)
+
+
+def test_settings_do_not_change():
+    """Probes read them once: a change later would have no effect, so that there is none."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().cpu_window = 1.0
+
+
+def test_a_pattern_that_matches_no_probe_is_reported_with_the_close_one(caplog):
+    """`mongodb.pol` would otherwise silently disable nothing."""
+    chosen = Settings(disabled_probes=("mongodb.pol", "mongodb.pool", "proc*", "?pu", "web.*"))
+    for _ in range(2):
+        chosen.check_disabled_probes(iter(["process.cpu", "mongodb.pool"]))
+
+    assert [
+        (
+            "OTEL_RESINSTR_DISABLED_PROBES: 'mongodb.pol' is the name of no probe and has no effect: "
+            "did you mean mongodb.pool?"
+        ),
+        (
+            "OTEL_RESINSTR_DISABLED_PROBES: '?pu' is the name of no probe and has no effect: "
+            "known are process.cpu, mongodb.pool"
+        ),
+        (
+            "OTEL_RESINSTR_DISABLED_PROBES: 'web.*' is the name of no probe and has no effect: "
+            "known are process.cpu, mongodb.pool"
+        ),
+    ] == caplog.messages
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+def test_each_setting_says_what_the_readme_has_to_say(field):
+    """The table in the README is made from the metadata: variable, default, what is accepted, what it means."""
+    metadata = field.metadata
+
+    assert {"variable", "read", "accepts", "meaning"} == set(metadata)
+    assert metadata["variable"].startswith(PREFIX)
+    assert metadata["variable"] == metadata["variable"].upper()
+    assert metadata["meaning"].endswith(".")
+    assert not metadata["accepts"].endswith(".")
+    # The default is itself something that is accepted.
+    assert field.default == metadata["read"](
+        ",".join(field.default) if field.default == () else str(field.default)
+    )
+
+
+def test_the_shown_default_of_a_list_is_a_word():
+    """`()` would say nothing to who does not write Python."""
+    assert ["nothing", "10.0"] == [settings._shown(()), settings._shown(10.0)]

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the tables of README.md from what the code says of itself; with --check, fails where they differ.
+
+What stands between `<!-- metrics -->` and `<!-- /metrics -->`, `events` and `settings` likewise, is replaced.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
+
+from otel_resinstr.semconv import EVENTS, METRICS, SPANS, Event, Metric, Origin, Span
+from otel_resinstr.settings import Settings
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def metrics() -> str:
+    """A table of the metrics for each subject, with a row for each metric in the order of the records."""
+    parts = []
+    for subject, of_subject in groupby(METRICS, key=lambda metric: metric.probe.partition(".")[0]):
+        rows = [metric_row(metric) for metric in of_subject]
+        parts.append(
+            f"**{subject}**\n\n{table(('probe', 'metric', 'instrument', 'unit', 'says', 'origin'), rows)}"
+        )
+    return "\n".join(parts)
+
+
+def metric_row(metric: Metric) -> tuple[str, ...]:
+    """What the README says of *metric*."""
+    says = metric.description
+    if metric.attributes:
+        says += " By " + ", ".join(map(code, metric.attributes)) + "."
+    origin = metric.origin.value
+    if metric.origin is Origin.OURS:
+        origin += f", after {metric.precedent}"
+    return code(metric.probe), code(metric.name), metric.kind.value, metric.unit, says, origin
+
+
+def events() -> str:
+    """A table of the spans and the events."""
+    records: tuple[Span | Event, ...] = (*SPANS, *EVENTS)
+    rows = [
+        (
+            "any" if record.probe == "*" else code(record.probe),
+            "event" if isinstance(record, Event) else "span",
+            code(record.name),
+            record.description,
+        )
+        for record in records
+    ]
+    return table(("probe", "", "name", "says"), rows)
+
+
+def settings() -> str:
+    """A table of the settings."""
+    rows = [
+        (
+            code(setting.metadata["variable"]),
+            "nothing" if setting.default == () else str(setting.default),
+            setting.metadata["accepts"],
+            setting.metadata["meaning"],
+        )
+        for setting in dataclasses.fields(Settings)
+    ]
+    return table(("variable", "default", "accepts", "meaning"), rows)
+
+
+def code(text: str) -> str:
+    """*text* as Markdown shows names."""
+    return f"`{text}`"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table of Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+
+
+TABLES = {"metrics": metrics, "events": events, "settings": settings}
+
+
+def with_tables(text: str) -> str:
+    """*text* with the tables as they have to be; fails where a marker is missing or is there twice."""
+    for name, made in TABLES.items():
+        between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if len(between.findall(text)) != 1:
+            sys.exit(f"README.md: <!-- {name} --> and <!-- /{name} --> have to be there once")
+        inner = made()
+        text = between.sub(lambda found, inner=inner: found[1] + inner + found[2], text)
+    return text
+
+
+def main(arguments: list[str], readme: Path = README) -> None:
+    """Write or check *readme*."""
+    if arguments not in ([], ["--check"]):
+        sys.exit("usage: python tools/readme_tables.py [--check]")
+    text = readme.read_text(encoding="utf-8")
+    wanted = with_tables(text)
+    if arguments and wanted != text:
+        sys.exit("README.md is not what the code says: run python tools/readme_tables.py")
+    readme.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
