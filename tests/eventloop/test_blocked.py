@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds a loop: the right line, while it is held, and nobody who does not."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from otel_resinstr.eventloop.blocked import Blocked
+from otel_resinstr.eventloop.loops import Loops
+from otel_resinstr.semconv import ASYNCIO_EVENTLOOP_BLOCKED, ASYNCIO_EVENTLOOP_BLOCKED_EVENT
+
+EVENT = ASYNCIO_EVENTLOOP_BLOCKED_EVENT.name
+DURATION = "asyncio.eventloop.blocked.duration"
+STATE = "asyncio.eventloop.blocked.state"
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def loops(clock):
+    return Loops(0.1, clock)
+
+
+@pytest.fixture
+def ticks(ticker, loops):
+    return ticker(loops, Blocked(loops, 0.1))
+
+
+def line_of(function, text):
+    """The number of the line of *function* that holds *text*."""
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    first = function.__code__.co_firstlineno
+    return next(number for number in range(first, len(lines) + 1) if text in lines[number - 1])
+
+
+def rounds(ticks, clock, seconds):
+    for _ in range(round(seconds / 0.1)):
+        clock.now += 0.1
+        ticks.tick()
+
+
+def sleeps(seconds):
+    time.sleep(seconds)
+
+
+def computes(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(100))
+
+
+def runs_a_program(seconds):
+    subprocess.run(
+        [sys.executable, "-c", f"import time; time.sleep({seconds})"], check=True, capture_output=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [(sleeps, "time.sleep"), (computes, ""), (runs_a_program, "subprocess.run")],
+)
+def test_the_line_that_blocks_is_named(start, sink, loop_class, run, fault, text):
+    """While it blocks, with how long so far; then how long it was. A selector of subprocess's hides nobody."""
+    loops = Loops(0.02)
+    start(loops, Blocked(loops, 0.1))
+    seen = []
+
+    async def main():
+        await asyncio.sleep(0.1)
+        fault(0.4)
+        seen.extend(sink.events(EVENT))
+        while len(sink.events(EVENT)) < 2:  # noqa: ASYNC110  the ticker knows no loop's events
+            await asyncio.sleep(0.01)
+
+    run(loop_class, main())
+    held, ended = sink.events(EVENT)
+
+    assert seen[:1] == [held]
+    assert ["held", "ended"] == [event.attributes[STATE] for event in (held, ended)]
+    assert 0.1 <= held.attributes[DURATION] < ended.attributes[DURATION]
+    assert 0.25 <= ended.attributes[DURATION] < 2.0
+    assert (__file__, fault.__name__) == (
+        held.attributes["code.file.path"],
+        held.attributes["code.function.name"],
+    )
+    if text:
+        assert line_of(fault, text) == held.attributes["code.line.number"]
+    assert f"test_blocked.py:{held.attributes['code.line.number']} {fault.__name__}" in held.body
+    assert {(run.thread,): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_protocol_that_blocks(start, sink, loop_class, spin):
+    """Not only coroutines hold a loop: data_received does, in a second thread, on asyncio and on uvloop."""
+    loops = Loops(0.02)
+    start(loops, Blocked(loops, 0.1))
+
+    class Slow(asyncio.Protocol):
+        def data_received(self, data):
+            time.sleep(0.3)
+
+    spinning = spin(loop_class())
+    here, there = socket.socketpair()
+    connecting = spinning.loop.create_connection(Slow, sock=there)
+    transport, _ = asyncio.run_coroutine_threadsafe(connecting, spinning.loop).result(20)
+    here.send(b"x")
+    wait_until(lambda: sink.events(EVENT))
+    spinning.loop.call_soon_threadsafe(transport.close)
+    here.close()
+    spinning.turn()
+
+    assert [line_of(Slow.data_received, "time.sleep")] == [
+        event.attributes["code.line.number"] for event in sink.events(EVENT)[:1]
+    ]
+
+
+def test_the_whole_event(ticks, sink, clock, loop_class, spin):
+    """Exactly these attributes, of these types; the stack has places and no values."""
+    spinning = spin(loop_class(), "worker-3")
+    with spinning.held():
+        ticks.tick()
+        rounds(ticks, clock, 0.3)
+    spinning.turn()
+    ticks.tick()
+    held, ended = sink.events(EVENT)
+    stack = held.attributes["code.stacktrace"]
+    line = held.attributes["code.line.number"]
+    function = held.attributes["code.function.name"]
+    path = held.attributes["code.file.path"]
+
+    assert {
+        "asyncio.eventloop.blocked.duration": pytest.approx(0.1),
+        "asyncio.eventloop.blocked.state": "held",
+        "asyncio.eventloop.thread": "worker-N",
+        "code.file.path": path,
+        "code.function.name": function,
+        "code.line.number": line,
+        "code.stacktrace": stack,
+        "thread.name": "worker-3",
+    } == dict(held.attributes)
+    assert {**held.attributes, STATE: "ended", DURATION: pytest.approx(0.3)} == dict(ended.attributes)
+    assert path.endswith("conftest.py")
+    assert function.endswith("hold")
+    assert f'  File "{path}", line {line}, in hold' in stack.splitlines()
+    assert (
+        "Spinning" not in stack
+    )  # the frame outside of the loop, its name in `_run`, and no repr of anything
+    assert (
+        f"the event loop of the thread worker-N is held, for 0.10 s so far, by conftest.py:{line} {function} "
+        f"({path}): nothing else runs on it meanwhile. Await this work, or hand it to a thread (asyncio.to_thread)"
+    ) == held.body
+    assert (
+        f"the event loop of the thread worker-N was held for 0.30 s by conftest.py:{line} {function} ({path}); "
+        "it runs again"
+    ) == ended.body
+
+
+def test_a_loop_on_time_is_left_alone(start, sink, loop_class, run):
+    """A loop that works all the time, in pieces, is not late: no event, no count."""
+    loops = Loops(0.02)
+    start(loops, Blocked(loops, 1.0))
+
+    async def main():
+        for _ in range(100):
+            computes(0.004)
+            await asyncio.sleep(0)
+
+    run(loop_class, main())
+
+    assert ([], {}) == (sink.events(), sink.collect().as_dict())
+
+
+def deaf(loop_class):
+    """A loop that does not hear what is handed to it once it is told so: as if it never got its turn on the CPU."""
+
+    class Deaf(loop_class):
+        deaf = False
+
+        def call_soon_threadsafe(self, *args, **kwargs):
+            return None if self.deaf else super().call_soon_threadsafe(*args, **kwargs)
+
+    return Deaf()
+
+
+def test_a_loop_that_waits_blames_nobody(ticks, sink, clock, loop_class, spin):
+    """It is late, which counts; but its stack shows the selector, and the line that started the loop is innocent."""
+    spinning = spin(deaf(loop_class))
+    spinning.loop.deaf = True
+    ticks.tick()
+    rounds(ticks, clock, 0.5)
+    spinning.loop.deaf = False
+
+    assert [] == sink.events()
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_waiting_loop_does_not_blame_who_started_it(ticks, sink, clock, loop_class):
+    """Here the line outside of the loop is an application's, and the innermost one that there is for uvloop."""
+    loop = deaf(loop_class)
+    begun, done = threading.Event(), threading.Event()
+
+    async def main():
+        begun.set()
+        while not done.is_set():  # noqa: ASYNC110  set from another thread
+            await asyncio.sleep(0.01)
+
+    def serve():
+        loop.run_until_complete(main())
+        loop.close()
+
+    thread = threading.Thread(target=serve, name="worker")
+    thread.start()
+    assert begun.wait(20)
+    loop.deaf = True
+    ticks.tick()
+    rounds(ticks, clock, 0.5)
+    loop.deaf = False
+    done.set()
+    thread.join(20)
+
+    assert [] == sink.events()
+
+
+def test_a_late_loop_is_looked_at_until_somebody_is_found(ticks, sink, clock, loop_class, spin):
+    """It waited at the first look, and is held by somebody at a later one: the hold is one, the line is found."""
+    spinning = spin(deaf(loop_class))
+    spinning.loop.deaf = True
+    ticks.tick()
+    rounds(ticks, clock, 0.2)
+    spinning.loop.deaf = False
+    with spinning.held():
+        rounds(ticks, clock, 0.2)
+
+    assert [pytest.approx(0.3)] == [event.attributes[DURATION] for event in sink.events(EVENT)]
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_hold_that_was_over_before_we_looked_is_counted(ticks, sink, clock, loop_class, spin):
+    """There is no stack of the past, so there is no event; the count is right all the same."""
+    spinning = spin(loop_class())
+    with spinning.held():
+        ticks.tick()
+        clock.now += 0.15
+    spinning.turn()
+    ticks.tick()
+
+    assert [] == sink.events()
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_process_that_was_stopped_is_no_blocked_loop(ticks, sink, clock, loop_class, spin):
+    """SIGSTOP, or a laptop asleep: our own thread was as late as the loop."""
+    spinning = spin(loop_class())
+    with spinning.held():
+        ticks.tick()
+        clock.now += 60.0
+        ticks.tick()
+    spinning.turn()
+    ticks.tick()
+
+    assert ([], {}) == (sink.events(), sink.collect().as_dict())
+
+
+def test_a_callback_without_a_line_of_the_application(ticks, sink, clock, loop_class, spin):
+    """The innermost frame is named, and the message says that it is not the application's."""
+    spinning = spin(loop_class())
+    nothing = queue.Queue()
+    spinning.loop.call_soon_threadsafe(nothing.get, True, 20)
+    begun = time.monotonic()
+    while not sink.events(EVENT):  # until the loop has got so far
+        assert time.monotonic() < begun + 20
+        ticks.tick()
+        clock.now += 0.1
+    nothing.put(None)
+    event = sink.events(EVENT)[0]
+
+    assert event.attributes["code.file.path"] in (queue.__file__, threading.__file__)
+    assert ", no line of the application)" in event.body
+
+
+def test_a_callback_of_the_loops_own_blames_nobody(ticks, sink, clock, spin):
+    """What asyncio and threading do by themselves, such as reading what woke the loop, is no line to look for."""
+    spinning = spin(asyncio.new_event_loop())
+    release = threading.Event()
+    spinning.loop.call_soon_threadsafe(release.wait, 20)
+    ticks.tick()
+    rounds(ticks, clock, 0.5)
+    release.set()
+
+    assert [] == sink.events()
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_one_line_is_reported_once_a_minute(ticks, sink, clock, loop_class, spin):
+    """Each hold is counted, and the log is not flooded: neither with the first reports nor with their ends."""
+    spinning = spin(loop_class())
+    for _ in range(3):
+        with spinning.held():
+            ticks.tick()
+            rounds(ticks, clock, 0.3)
+        spinning.turn()
+        ticks.tick()
+
+    assert ["held", "ended"] == [event.attributes[STATE] for event in sink.events(EVENT)]
+    assert {("worker",): 3} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_deep_stack_is_cut(ticks, sink, clock, spin):
+    """Forty frames, the innermost: an event has a size that can be stored."""
+    spinning = spin(asyncio.new_event_loop())
+    release, entered = threading.Event(), threading.Event()
+
+    def descend(depth):
+        if depth:
+            return descend(depth - 1)
+        entered.set()
+        return release.wait(20)
+
+    spinning.loop.call_soon_threadsafe(descend, 200)
+    assert entered.wait(20)
+    ticks.tick()
+    rounds(ticks, clock, 0.2)
+    release.set()
+
+    stack = sink.events(EVENT)[0].attributes["code.stacktrace"].splitlines()
+    assert (40, True) == (len(stack), "in wait" in stack[-1])
+
+
+def test_a_thread_whose_stack_cannot_be_had(ticks, sink, clock, spin, monkeypatch):
+    """On an interpreter without `sys._current_frames` the hold is counted and nobody named."""
+    monkeypatch.delattr(sys, "_current_frames")
+    spinning = spin(asyncio.new_event_loop())
+    with spinning.held():
+        ticks.tick()
+        rounds(ticks, clock, 0.3)
+
+    assert [] == sink.events()
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_hold_that_ends_with_the_loop(start, sink, loop_class):
+    """The blocking line is the last that the loop runs: its end is told too."""
+    loops = Loops(0.02)
+    start(loops, Blocked(loops, 0.1))
+
+    async def main():
+        await asyncio.sleep(0.1)
+        sleeps(0.3)
+
+    loop = loop_class()
+    loop.run_until_complete(main())
+    loop.close()
+    wait_until(lambda: len(sink.events(EVENT)) == 2)
+
+    assert ["held", "ended"] == [event.attributes[STATE] for event in sink.events(EVENT)]
+
+
+def test_uvloop_is_among_them():
+    """A watch that is blind on uvloop is what others have shipped (patching Handle._run)."""
+    assert not issubclass(uvloop.Loop, asyncio.BaseEventLoop)

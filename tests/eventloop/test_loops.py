@@ -1,0 +1,669 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding loops: which run, where, since when, and that nobody notices."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextvars
+import gc
+import logging
+import os
+import sys
+import threading
+import weakref
+
+import pytest
+import uvloop
+
+from otel_resinstr.eventloop.loops import Beat, Loops, Running, stacks
+from support import own_threads
+
+
+@pytest.fixture
+def loops(clock):
+    return Loops(0.1, clock)
+
+
+def found(loops):
+    return [(running.loop(), running.ident) for running in loops.running()]
+
+
+def outcome(call):
+    try:
+        return call()
+    except BaseException as error:
+        return type(error), error.args
+
+
+def test_a_loop_is_known_while_it_runs(start, loop_class, run):
+    """In whichever thread, with its thread; before and after it is not."""
+    loops = Loops(0.1)
+    start(loops)
+
+    async def look():
+        return found(loops) == [(asyncio.get_running_loop(), threading.get_ident())]
+
+    assert [] == found(loops)
+    assert run(loop_class, look())
+    assert [] == [running for running in loops.running() if running.beat is None]
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["asyncio.run", "uvloop.run", "asyncio.Runner", "run_forever"],
+)
+def test_each_way_to_run_a_loop_is_seen(start, loops, way):
+    """No application has to call anything of ours."""
+    start(loops)
+
+    async def look():
+        return found(loops) == [(asyncio.get_running_loop(), threading.get_ident())]
+
+    if way == "asyncio.run":
+        seen = asyncio.run(look())
+    elif way == "uvloop.run":
+        seen = uvloop.run(look())
+    elif way == "asyncio.Runner":
+        if sys.version_info < (3, 11):
+            pytest.skip("asyncio.Runner came with Python 3.11")
+        with asyncio.Runner() as runner:
+            seen = runner.run(look())
+    else:
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(look())
+        task.add_done_callback(lambda _: loop.stop())
+        loop.run_forever()
+        loop.close()
+        seen = task.result()
+    assert seen
+    assert [] == found(loops)
+
+
+class Homemade(asyncio.AbstractEventLoop):
+    """The least that a loop of somebody's own does."""
+
+    def __init__(self, refuse=None):
+        self.handed = []
+        self.refuse = refuse
+
+    def is_running(self):
+        return True
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        if self.refuse is not None:
+            raise self.refuse
+        self.handed.append((callback, context))
+
+    def run_forever(self):
+        asyncio._set_running_loop(self)
+        try:
+            while self.handed:
+                callback, context = self.handed.pop()
+                context.run(callback)
+        finally:
+            asyncio._set_running_loop(None)
+
+
+@pytest.fixture
+def homemade():
+    loop = Homemade()
+    asyncio._set_running_loop(loop)
+    yield loop
+    asyncio._set_running_loop(None)
+
+
+def test_a_loop_of_somebodys_own_is_seen(loops, ticker, homemade):
+    """What says to asyncio that it runs is beaten like asyncio's own."""
+    ticker(loops)
+    assert [] == found(loops)
+    asyncio._set_running_loop(homemade)
+    asyncio._set_running_loop(homemade)
+
+    assert [(homemade, threading.get_ident())] == found(loops)
+
+
+def test_one_loop_inside_of_another(loops, ticker):
+    """As nest_asyncio and trio do it: what runs is what was set last, and the outer loop is known again after."""
+    ticker(loops)
+    seen = []
+    outer, inner = Homemade(), Homemade()
+    for loop in (outer, inner, outer, None):
+        asyncio._set_running_loop(loop)
+        seen.append([loop for loop, _ in found(loops)])
+
+    assert [[outer], [inner], [outer], []] == seen
+
+
+def test_what_is_no_loop_is_left_alone(loops, ticker):
+    """Anything can be set as the running loop, and other people's tests do it."""
+    ticks = ticker(loops)
+    asyncio._set_running_loop(object())
+    try:
+        ticks.tick()
+        assert [] == found(loops)
+    finally:
+        asyncio._set_running_loop(None)
+
+
+def test_several_loops_in_several_threads(start, loops, loop_class, spin):
+    """Each is known with its thread."""
+    start(loops)
+    spinning = [spin(loop_class()) for _ in range(3)]
+
+    expected = {(each.loop, each.thread.ident) for each in spinning}
+    assert expected == set(found(loops))
+
+
+def test_threads_are_named_by_what_they_are_for(loops, ticker, spin):
+    """The numbers in a name are replaced, and a name too many is `_other`: no attribute grows without bound."""
+    ticks = ticker(loops)
+    for name in ("Thread-17 (serve)", "Thread-18 (serve)", *(f"{chr(97 + i)} loop" for i in range(16))):
+        spin(asyncio.new_event_loop(), name)
+    ticks.tick()
+
+    names = sorted(running.thread for running in loops.running())
+    assert ["Thread-N (serve)"] * 2 == names[:2]
+    assert ["_other"] * 2 == names[2:4]
+    assert 14 == len(set(names[4:]))
+
+
+def test_the_main_thread_is_main(loops, ticker):
+    """Whatever it is called at present."""
+    ticks = ticker(loops)
+
+    async def look():
+        ticks.tick()
+        return [running.thread for running in loops.running()]
+
+    assert ["main"] == asyncio.run(look())
+
+
+def test_a_thread_that_python_did_not_start(loops, ticker):
+    """Of a thread made by a C library there is no name; asking for it would make `threading` invent one."""
+    ticks = ticker(loops)
+    loop, done = asyncio.new_event_loop(), threading.Event()
+
+    def serve():
+        loop.run_forever()
+        loop.close()
+        done.set()
+
+    _thread.start_new_thread(serve, ())
+    turned = threading.Event()
+    loop.call_soon_threadsafe(turned.set)
+    assert turned.wait(20)
+    known = threading.active_count()
+    ticks.tick()
+
+    assert [("_other", known)] == [(running.thread, threading.active_count()) for running in loops.running()]
+    loop.call_soon_threadsafe(loop.stop)
+    assert done.wait(20)
+
+
+@pytest.mark.parametrize("where", ["in another thread", "in this thread"])
+def test_a_loop_that_runs_already_is_found(start, loops, loop_class, spin, where):
+    """As when a web framework's start-up hook calls us. uvloop's is only found from its own thread."""
+    if where == "in this thread":
+
+        async def look():
+            start(loops)
+            return found(loops) == [(asyncio.get_running_loop(), threading.get_ident())]
+
+        loop = loop_class()
+        assert loop.run_until_complete(look())
+        loop.close()
+    else:
+        spinning = spin(loop_class())
+        start(loops)
+        found_now = [] if loop_class is uvloop.Loop else [(spinning.loop, spinning.thread.ident)]
+        assert found_now == found(loops)
+
+
+def test_a_callback_is_no_place_to_find_uvloop_from(start, loops):
+    """Without a coroutine on the stack nobody can tell where the loop begins; it is found when it runs anew."""
+    loop = uvloop.Loop()
+    loop.call_soon(start, loops)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+    assert [] == found(loops)
+
+
+def raises(error):
+    async def main():
+        raise error
+
+    return main()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a"), KeyboardInterrupt("b"), SystemExit(3), asyncio.CancelledError()]
+)
+def test_what_ends_a_loop_ends_it_as_without_us(start, loops, loop_class, error):
+    """Exceptions come out as they are, and nothing is known to run after."""
+
+    def attempt():
+        loop = loop_class()
+        try:
+            return outcome(lambda: loop.run_until_complete(raises(error)))
+        finally:
+            loop.close()
+
+    without = attempt()
+    start(loops)
+
+    assert without == attempt()
+    assert [] == found(loops)
+
+
+def test_a_result_is_what_it_was(start, loops, loop_class):
+    """The coroutine's own, and None from run_forever."""
+    start(loops)
+    loop, result = loop_class(), object()
+
+    async def main():
+        return result
+
+    assert result is loop.run_until_complete(main())
+    loop.call_soon(loop.stop)
+    assert loop.run_forever() is None
+    loop.close()
+
+
+def test_a_second_run_inside_of_the_first_fails_as_without_us(start, loops, loop_class):
+    """And what is known to run is what asyncio says: the first one; none on 3.13.0, which forgets it by mistake."""
+
+    async def main():
+        other = loop_class()
+        error = outcome(other.run_forever)
+        other.close()
+        return error, [loop for loop, _ in found(loops)], asyncio._get_running_loop()
+
+    def attempt():
+        loop = loop_class()
+        try:
+            return loop.run_until_complete(main())
+        finally:
+            loop.close()
+
+    error, known, _ = attempt()
+    assert [] == known
+    start(loops)
+    same_error, known, running = attempt()
+
+    assert error == same_error
+    assert [loop for loop in [running] if loop] == known
+
+
+def test_a_loop_dies_as_without_us(ticker, loops, loop_class):
+    """At the same moment: by reference count or by the garbage collector, whichever it would be."""
+
+    def lives():
+        loop = loop_class()
+        loop.run_until_complete(asyncio.sleep(0, loop.call_soon(ticks.tick)))
+        loop.close()
+        dead = weakref.ref(loop)
+        del loop
+        before = dead() is None
+        gc.collect()
+        return before, dead() is None
+
+    ticks = ticker()
+    without = lives()
+    ticks = ticker(loops)
+    assert without == lives()
+    assert without[1]
+
+
+def test_a_loop_that_is_gone_gets_no_beat():
+    """Of a loop only a weak reference is kept: there may be nothing behind it."""
+    running = Running(Homemade(), 1, 2)
+    running.send(Beat(float, 0.0, 0.0))
+
+    assert running.beat is None
+
+
+def test_a_loop_that_was_closed_a_moment_ago_says_nothing(loops, ticker, sink):
+    """The error is what was to be expected: no line in the log, and the other loops go on."""
+    ticks = ticker(loops)
+    asyncio._set_running_loop(Homemade(refuse=RuntimeError("Event loop is closed")))
+    ticks.tick()
+    ticks.tick()
+    beats = [running.beat for running in loops.running()]
+    asyncio._set_running_loop(None)
+
+    assert [None] == beats
+    assert [] == sink.events()
+
+
+def test_one_beat_at_a_time(loops, ticker, clock, loop_class, spin):
+    """A loop that is held does not find a heap of ours when it goes on."""
+    ticks = ticker(loops)
+    spinning = spin(loop_class())
+    with spinning.held():
+        beats = []
+        for _ in range(5):
+            ticks.tick()
+            clock.now += 0.1
+            beats += [running.beat for running in loops.running()]
+
+    assert [beats[0]] * 5 == beats
+
+
+def test_a_beat_is_told_while_it_is_late_and_once_when_it_has_run(loops, ticker, clock, loop_class, spin):
+    """How late it is, and how late it was."""
+    seen = []
+
+    class Listening:
+        name = "listening"
+
+        def start(self, lease):
+            loops.tell(lease, lambda running, look: seen.append((running.loop(), *look)))
+
+    ticks = ticker(loops, Listening())
+    spinning = spin(loop_class())
+    begin = clock.now
+    with spinning.held():
+        ticks.tick()
+        clock.now = begin + 0.125
+        ticks.tick()
+        clock.now = begin + 0.25
+    spinning.turn()
+    ticks.tick()
+
+    assert [
+        (spinning.loop, 0.125, 0.125, False, begin + 0.125),
+        (spinning.loop, 0.25, 0.25, True, begin + 0.25),
+    ] == seen
+
+
+def test_a_beat_that_a_loop_did_not_get_to_is_told_when_it_stops(loops, ticker, clock):
+    """A callback that blocks may be the last one: what was due then is late until the loop stops, and no longer."""
+    seen = []
+
+    class Listening:
+        name = "listening"
+
+        def start(self, lease):
+            loops.tell(lease, lambda running, look: seen.append(look[:3]))
+
+    ticks = ticker(loops, Listening())
+    for _ in range(2):  # the second loop has no beat on its way when it stops
+        asyncio._set_running_loop(Homemade())
+        if not seen:
+            ticks.tick()
+        clock.now += 0.125
+        asyncio._set_running_loop(None)
+        clock.now += 0.0625
+        ticks.tick()
+
+    assert [(0.125, 0.125, True)] == seen
+    assert [] == loops.running()
+
+
+def looks(loops, ticker):
+    seen = []
+
+    class Listening:
+        name = "listening"
+
+        def start(self, lease):
+            loops.tell(
+                lease,
+                lambda running, look: seen.append((round(look.late, 6), round(look.held, 6), look.over)),
+            )
+
+    return ticker(loops, Listening()), seen
+
+
+def test_a_process_that_is_stopped_is_late_and_nobody_is_to_blame(loops, ticker, clock, loop_class, spin):
+    """After SIGSTOP, or a call that kept the GIL: what was due meanwhile is late, our own thread as much."""
+    ticks, seen = looks(loops, ticker)
+    spinning = spin(loop_class())
+    ticks.tick()
+    spinning.turn()
+    clock.now += 5.1
+    ticks.tick()  # tells of the beat before, and sends one that has been due for 5 s
+    spinning.turn()
+    clock.now += 0.1
+    ticks.tick()
+
+    assert [(0.0, 0.0, True), (5.0, 0.0, True)] == seen
+
+
+def test_a_beat_on_its_way_while_the_process_is_stopped(loops, ticker, clock, spin):
+    """Of its lateness only the time in which our own thread was run is held against the loop."""
+    ticks, seen = looks(loops, ticker)
+    spinning = spin(asyncio.new_event_loop())
+    with spinning.held():
+        ticks.tick()
+        clock.now += 5.1
+        ticks.tick()
+        clock.now += 0.1
+        ticks.tick()
+    spinning.turn()
+    ticks.tick()  # the next beat is not charged with the same 5 s again
+    spinning.turn()
+    clock.now += 0.1
+    ticks.tick()
+
+    assert [(5.1, 0.0, False), (5.2, 0.1, False), (5.2, 0.1, True), (0.0, 0.0, True)] == seen
+
+
+def test_a_beat_that_ran_before_we_did(loops, ticker, clock, spin):
+    """The loop gets the GIL back first: the time in which we were not run is known all the same."""
+    ticks, seen = looks(loops, ticker)
+    spinning = spin(asyncio.new_event_loop())
+    with spinning.held():
+        ticks.tick()
+        clock.now += 5.1
+    spinning.turn()
+    ticks.tick()
+    spinning.turn()
+    clock.now += 0.1
+    ticks.tick()
+
+    assert [(5.1, 0.0, True), (0.0, 0.0, True)] == seen
+
+
+def test_a_loop_that_starts_after_the_process_was_stopped(loops, ticker, clock, spin):
+    """What did not run then was not late then."""
+    ticks, seen = looks(loops, ticker)
+    spin(asyncio.new_event_loop()).stop()
+    ticks.tick()
+    clock.now += 5.1
+    spinning = spin(asyncio.new_event_loop())
+    ticks.tick()
+    spinning.turn()
+    clock.now += 0.1
+    ticks.tick()
+
+    assert [(0.0, 0.0, True)] == seen
+
+
+def test_a_beat_holds_nothing_of_the_application(loops, ticker, homemade):
+    """It runs in a context that is empty, and each loop has one of its own."""
+    ticks = ticker(loops)
+    asyncio._set_running_loop(homemade)
+    variable = contextvars.ContextVar("variable")
+    context = contextvars.copy_context()
+    context.run(variable.set, object())
+    context.run(ticks.tick)
+
+    assert [(1, 0)] == [(len(homemade.handed), len(context)) for _, context in homemade.handed]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loop_in_debug_mode(loops, ticker, loop_class, spin, caplog):
+    """It is beaten as any, and logs nothing about it."""
+    ticks = ticker(loops)
+    loop = loop_class()
+    loop.set_debug(True)
+    caplog.set_level(logging.DEBUG, "asyncio")
+    spinning = spin(loop)
+    caplog.clear()
+    for _ in range(3):
+        ticks.tick()
+        spinning.turn()
+
+    assert [] == caplog.messages
+
+
+@pytest.mark.breaks
+def test_a_listener_that_breaks_is_left_out(loops, ticker, sink, loop_class, spin):
+    """The loop's result is its own, the other listeners are told, and one line says who broke."""
+    seen = []
+
+    class Listening:
+        def __init__(self, name, call):
+            self.name, self.call = name, call
+
+        def start(self, lease):
+            loops.tell(lease, self.call)
+
+    ticks = ticker(
+        loops,
+        Listening("broken", lambda running, look: 1 // 0),
+        Listening("healthy", lambda running, look: seen.append(look.over)),
+    )
+    spinning = spin(loop_class())
+    for _ in range(3):
+        ticks.tick()
+        spinning.turn()
+    spinning.stop()
+
+    assert [True, True] == seen
+    assert ["broken"] == [event.attributes["resinstr.probe"] for event in sink.events()]
+
+
+@pytest.mark.breaks
+def test_our_own_fault_does_not_reach_the_application(start, loop_class):
+    """The loop runs to its end with what it had to return, and we are out of its way."""
+
+    class Broken(Loops):
+        def _enter(self, *args):
+            raise RuntimeError
+
+    start(Broken(0.1))
+    loop = loop_class()
+    try:
+        assert 42 == loop.run_until_complete(asyncio.sleep(0, 42))
+        assert 43 == loop.run_until_complete(asyncio.sleep(0, 43))
+    finally:
+        loop.close()
+
+
+def test_everything_is_put_back(start, loops):
+    """Nothing is wrapped before, three names while we run, nothing after: the same objects."""
+    places = [
+        (asyncio, "_set_running_loop"),
+        (asyncio.events, "_set_running_loop"),
+        (uvloop.Loop, "run_forever"),
+    ]
+    before = [getattr(owner, name) for owner, name in places]
+    own = "run_forever" in vars(uvloop.Loop)
+    running = start(loops)
+    assert [False] * 3 == [getattr(*place) is was for place, was in zip(places, before, strict=True)]
+    running.stop()
+
+    assert [True] * 3 == [getattr(*place) is was for place, was in zip(places, before, strict=True)]
+    assert own == ("run_forever" in vars(uvloop.Loop))
+
+
+def test_no_loop_no_thread(start, loop_class):
+    """A process without loops pays for nothing, and when we stop the thread goes."""
+    running = start(Loops(0.01))
+    assert [] == own_threads()
+    loop = loop_class()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert 1 == len(own_threads())
+    running.stop()
+    loop.close()
+
+    assert [] == own_threads()
+
+
+def test_after_the_end_a_loop_is_left_alone(loops, ticker, spin):
+    """A beat that was on its way runs into nothing."""
+    ticks = ticker(loops)
+    spinning = spin(asyncio.new_event_loop())
+    with spinning.held():
+        ticks.tick()
+        ticks.stop()
+    spinning.turn()
+
+    assert ([], []) == (loops.running(), ticks.calls)
+
+
+def test_an_interpreter_that_does_not_show_stacks(monkeypatch):
+    """`sys._current_frames` is CPython's own: without it there are no stacks, and no error."""
+    assert threading.get_ident() in stacks()
+    monkeypatch.delattr(sys, "_current_frames")
+    assert {} == stacks()
+
+
+LOOK = """
+loops = Loops(0.01)
+Running([loops], Telemetry())
+
+async def look():
+    while not any(running.thread for running in loops.running()):
+        await asyncio.sleep(0.002)
+    return [running.thread for running in loops.running()]
+
+"""
+
+
+def test_uvloop_may_be_imported_after_us(program):
+    """It takes its copy of asyncio's function from us then, and one loop is still one loop."""
+    assert ["main"] == program(
+        LOOK
+        + """
+import uvloop
+print(*uvloop.run(look()))
+"""
+    )
+
+
+def test_uvloop_is_not_needed(program):
+    """Where it cannot be imported asyncio's own loops are found as ever."""
+    assert ["main"] == program(
+        LOOK
+        + """
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "uvloop":
+            raise ImportError(name)
+sys.meta_path.insert(0, Absent())
+try:
+    import uvloop
+except ImportError:
+    print(*asyncio.run(look()))
+"""
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_the_loops_of_the_parent_do_not_run_in_a_forked_child(program):
+    """The child knows none of them, and its own are found and beaten; in the parent nothing changes."""
+    assert ["0", "main", "0", "1"] == program(
+        LOOK
+        + """
+loop = asyncio.new_event_loop()
+server = threading.Thread(target=loop.run_forever)
+server.start()
+wait_until(lambda: any(running.thread for running in loops.running()))
+child = os.fork()
+if child == 0:
+    print(len(loops.running()), *asyncio.run(look()), flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+print(status, len(loops.running()))
+loop.call_soon_threadsafe(loop.stop)
+server.join()
+loop.close()
+"""
+    )
