@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo prints in the end: a table of what arrived, and what it means."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from otel_resinstr.cli._phases import Run
+    from otel_resinstr.explain.figures import Figures
+    from otel_resinstr.explain.verdict import Verdict
+
+_LABELS, _CELLS = 34, 13
+_UNKNOWN = "?"
+_LEGEND = (
+    "All of it is what arrived over OTLP, except * = serverStatus().connections, asked by the demo, beyond those "
+    "that were there before the phase. ? = did not arrive."
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A phase: how it ran, what arrived of it, and what that means; the latter two are None if nothing arrived."""
+
+    run: Run
+    figures: Figures | None
+    verdict: Verdict | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the application ended well, and its metrics arrived."""
+        return self.run.exit_code == 0 and self.figures is not None and self.figures.seconds is not None
+
+
+def _figure(name: str, factor: float = 1, digits: int = 0, plus: str = "") -> Callable[[Result], str]:
+    """The cell that shows the figure *name*."""
+
+    def cell(result: Result) -> str:
+        value = getattr(result.figures, name, None)
+        return _UNKNOWN if value is None else f"{value * factor:{plus},.{digits}f}"
+
+    return cell
+
+
+def _asked(name: str) -> Callable[[Result], str]:
+    """The cell that shows what the demo asked the server."""
+
+    def cell(result: Result) -> str:
+        value = getattr(result.run, name)
+        return _UNKNOWN if value is None else f"{value:,}"
+
+    return cell
+
+
+def _lines_to_look_at(result: Result) -> str:
+    if result.verdict is None:
+        return _UNKNOWN
+    sites = dict.fromkeys(finding.site for finding in result.verdict.findings if finding.site)
+    return "\n".join(site.replace(" ", "\n") for site in sites) or "-"
+
+
+_MIB = 2**-20
+_SECTIONS: tuple[tuple[tuple[str, Callable[[Result], str]], ...], ...] = (
+    (
+        ("Commands, close() included", _figure("check_outs")),
+        ("Clients made", _figure("clients_created")),
+        ("  closed", _figure("clients_closed")),
+        ("  dropped without close()", _figure("clients_dropped")),
+        ("  open at a time, at most", _figure("clients_peak")),
+    ),
+    (
+        ("Sockets at most, client's view", _figure("sockets_peak")),
+        ("  of them in pools", _figure("pool_connections_peak")),
+        ("Sockets at most, server's view *", _asked("connections_peak")),
+        ("Connections the server accepted *", _asked("connections_accepted")),
+        ("Time to connect, mean, ms", _figure("connect_time", 1e3, 1)),
+    ),
+    (
+        ("Threads at most", _figure("threads_peak")),
+        ("  of them pymongo's", _figure("driver_threads_peak")),
+        ("File descriptors at most", _figure("descriptors_peak")),
+        ("Memory (RSS) at most, MiB", _figure("memory_peak", _MIB, 1)),
+        ("  more than at the start", _figure("memory_growth", _MIB, 1, "+")),
+        ("CPU, ms per second", _figure("cpu_per_second", 1e3)),
+    ),
+    (("Event loop late at worst, ms", _figure("loop_delay_max", 1e3, 1)),),
+    (("Line to look at", _lines_to_look_at),),
+)
+
+
+def show(console: Console, results: Sequence[Result], unreadable: int = 0) -> None:
+    """Print the table, and below it a paragraph for each phase."""
+    width = _LABELS + len(results) * (_CELLS + 1)
+    text_width = min(width, console.width) if console.is_terminal else width
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("", width=_LABELS)
+    for result in results:
+        table.add_column(
+            Text(result.run.phase.title), justify="right", width=_CELLS, overflow="fold", vertical="bottom"
+        )
+    for section in _SECTIONS:
+        table.add_row()
+        for label, cell in section:
+            table.add_row(Text(label), *(Text(cell(result)) for result in results))
+    if not console.is_terminal:  # rich takes a pipe for a terminal of 80 columns
+        console.width = width
+    console.print(table)
+    console.print()
+    _print_wrapped(console, _LEGEND, text_width, style="dim")
+    if unreadable:
+        _print_wrapped(
+            console, f"{unreadable:,} lines of telemetry made no sense and were left out.", text_width, "red"
+        )
+    for result in results:
+        console.print()
+        console.print(Text(result.run.phase.title, style="bold"))
+        for line, style in _paragraph(result):
+            _print_wrapped(console, line, text_width, style, indent="  ")
+
+
+def _print_wrapped(console: Console, text: str, width: int, style: str, indent: str = "") -> None:
+    for line in text.splitlines():
+        wrapped = textwrap.fill(
+            line,
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        console.print(Text(wrapped, style=style), soft_wrap=True)
+
+
+def _paragraph(result: Result) -> Iterator[tuple[str, str]]:
+    yield from ((line, "red") for line in troubles(result))
+    if result.verdict is not None:
+        for sentence in result.verdict.sentences:
+            yield _capital(sentence), ""
+        for remedy in dict.fromkeys(finding.remedy for finding in result.verdict.findings):
+            yield f"-> {remedy}", "green"
+        if result.verdict.findings and result.verdict.unknown:
+            names = ", ".join(name for unknown in result.verdict.unknown for name in unknown.missing)
+            yield f"Not judged: what rests on {names}, which did not arrive.", "yellow"
+
+
+def _capital(sentence: str) -> str:
+    # Not the name of a file.
+    return sentence if "." in sentence.partition(" ")[0] else sentence[:1].upper() + sentence[1:]
+
+
+def troubles(result: Result) -> Iterator[str]:
+    """What keeps the phase from being complete."""
+    if result.run.exit_code is None:
+        yield f"The application did not end in time, and was stopped:\n{result.run.last_words}"
+    elif result.run.exit_code:
+        yield f"The application ended with exit code {result.run.exit_code}:\n{result.run.last_words}"
+    if result.figures is None:
+        yield "No telemetry arrived."
+    elif result.figures.seconds is None:
+        yield "No metric arrived."
+
+
+def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The same, for programs."""
+    return [
+        {
+            "phase": result.run.phase.name,
+            "complete": result.complete,
+            "exit_code": result.run.exit_code,
+            "server": {
+                "connections_peak": result.run.connections_peak,
+                "connections_accepted": result.run.connections_accepted,
+            },
+            "figures": None if result.figures is None else asdict(result.figures),
+            "verdict": None if result.verdict is None else asdict(result.verdict),
+        }
+        for result in results
+    ]
