@@ -15,6 +15,8 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from otel_resinstr._kernel import read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -168,7 +170,6 @@ def _number(text: str | None) -> int | None:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  a third of the time that a Path takes
-            return os.fsdecode(file.read())
+        return os.fsdecode(read(path))
     except (OSError, ValueError):  # ValueError: a path that no system takes
         return None

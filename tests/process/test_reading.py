@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from fakes import MACHINES, FakeProcess, denied, fake_resource, run
+from fakes import MACHINES, FakeClock, FakeProcess, denied, fake_resource, run
 from otel_resinstr.process import ProcessReading
 from otel_resinstr.process.reading import CpuTimes, DiskBytes, Faults, Memory, Switches
 
@@ -198,9 +198,49 @@ def test_the_size_of_the_machine_is_read_once():
         asked.append(1)
         return SimpleNamespace(total=GIB)
 
-    reading = ProcessReading(MACHINES / "desktop_v1", machine=machine)
+    clock = FakeClock()
+    reading = ProcessReading(MACHINES / "desktop_v1", machine=machine, clock=clock)
+    first = reading.memory_limit()
+    clock.now = 60.0
 
-    assert ([GIB, GIB], [1]) == ([reading.memory_limit(), reading.memory_limit()], asked)
+    assert (GIB, GIB, [1]) == (first, reading.memory_limit(), asked)
+
+
+def test_limits_are_read_again_after_ten_seconds(tmp_path):
+    """They hardly ever change, and are a fifth of what a collection costs."""
+    clock = FakeClock()
+    reading = ProcessReading(
+        tmp_path,
+        process=lambda pid: FakeProcess(cpu_affinity=[0, 1]),
+        machine=machine_of(8 * GIB),
+        clock=clock,
+    )
+    assert (2, 8 * GIB) == (reading.cpus(), reading.memory_limit())
+
+    reading._process.cpu_affinity = lambda: [0]
+    clock.now = 9.9
+    assert 2 == reading.cpus()
+
+    clock.now = 10.0
+    assert 1 == reading.cpus()
+
+
+@pytest.mark.parametrize("told", ["right", "nothing", "wrong"])
+def test_a_directory_that_tells_how_many_it_holds_is_asked(tmp_path, told):
+    """A kernel that does not tell, or tells something else, has its directory listed each time."""
+    (tmp_path / "proc/self/fd").mkdir(parents=True)
+    for number in range(5):
+        (tmp_path / f"proc/self/fd/{number}").touch()
+    reading = ProcessReading(tmp_path)
+    answer = {"right": 4, "nothing": 0, "wrong": 4096}[told]
+
+    def entries():
+        return reading._entries("fd", lambda _directory: answer, besides=1)
+
+    assert 4 == entries()
+    answer = 17 if told == "right" else answer
+
+    assert (17 if told == "right" else 4) == entries()
 
 
 def test_it_agrees_with_psutil():

@@ -120,7 +120,7 @@ def run_all(
     ) as progress:
         bar = progress.add_task("", total=len(phases) * each)
         for number, phase in enumerate(phases):
-            progress.update(bar, description=f"{number + 1} of {len(phases)}: {phase.title}")
+            progress.update(bar, description=f"{number + 1} of {len(phases)}: {phase.title}", refresh=True)
 
             def tell(passed: float, done: float = number * each) -> None:
                 progress.update(bar, completed=done + passed)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 READY_WITHIN = 60.0
 _PROGRAM = "secantusd-py"
 _ANSWERS_WITHIN_MS = 5000
+_STEADY = 7  # tenths of a second: SecantusDB notices within half a second that a client has gone
 _OWN_SERVER = "Give the demo a server that runs: --mongodb-uri mongodb://HOST:PORT"
 
 
@@ -131,13 +132,11 @@ class Server:
     def settled(self, within: float = 3.0) -> Connections | None:
         """What the server sees once it stays the same for a moment: an earlier client's are gone."""
         deadline = time.monotonic() + within
-        before = self.connections()
-        while before is not None and time.monotonic() < deadline:
-            time.sleep(0.2)
+        before, steady = self.connections(), 0
+        while before is not None and steady < _STEADY and time.monotonic() < deadline:
+            time.sleep(0.1)
             now = self.connections()
-            if now == before:
-                break
-            before = now
+            before, steady = now, steady + 1 if now == before else 0
         return before
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from otel_resinstr.cli._failure import Failure
 from otel_resinstr.cli._files import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from otel_resinstr.cli._mongodb import Connections, Server
     from otel_resinstr.cli._programs import Programs
@@ -105,12 +105,17 @@ def run(  # noqa: PLR0913  what a phase needs
         tell(time.monotonic() - start)
     exit_code = application_.exit_code()
     application_.stop()
-    peak = accepted = None
-    if before is not None and seen:
-        peak = max(now.current for now in seen) - before.current
-        if before.accepted is not None and seen[-1].accepted is not None:
-            accepted = seen[-1].accepted - before.accepted
-    return Run(phase, exit_code, application_.last_words(), peak, accepted)
+    return Run(phase, exit_code, application_.last_words(), *beyond(before, seen))
+
+
+def beyond(before: Connections | None, seen: Sequence[Connections]) -> tuple[int | None, int | None]:
+    """How many connections there were at most, and how many the server accepted, not counting those *before*."""
+    if before is None or not seen:
+        return None, None
+    peak, last = max(now.current for now in seen), seen[-1].accepted
+    if before.accepted is None or last is None:
+        return peak - before.current, None
+    return peak - before.current, last - before.accepted
 
 
 def _environment(phase: Phase, uri: str, endpoint: str) -> dict[str, str]:

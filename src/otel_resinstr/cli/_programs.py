@@ -139,7 +139,8 @@ def start_on_free_ports(
     Started again on others if one was taken meanwhile. Fails with what the program said last, and the *remedy*, if it
     ends, or does not answer *within* seconds.
     """
-    for attempts_left in (2, 1, 0):
+    attempts = 3
+    while True:
         ports = free_ports(number)
         program = start(ports)
         deadline = time.monotonic() + within
@@ -148,9 +149,9 @@ def start_on_free_ports(
                 return program, ports
             time.sleep(0.05)
         program.stop()
-        if not (attempts_left and "address already in use" in program.last_words().lower()):
-            break
-    raise Failure(f"{program.name} does not start:\n{program.last_words()}\n{remedy}")
+        attempts -= 1
+        if not attempts or "address already in use" not in program.last_words().lower():
+            raise Failure(f"{program.name} does not start:\n{program.last_words()}\n{remedy}")
 
 
 def free_ports(number: int) -> list[int]:

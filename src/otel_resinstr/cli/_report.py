@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from otel_resinstr.explain.verdict import Verdict
 
 _LABELS, _CELLS = 34, 13
+_WIDTH = 104  # of five phases
 _UNKNOWN = "?"
 _LEGEND = (
     "All of it is what arrived over OTLP, except * = serverStatus().connections, asked by the demo, beyond those "
@@ -99,8 +100,7 @@ _SECTIONS: tuple[tuple[tuple[str, Callable[[Result], str]], ...], ...] = (
 
 def show(console: Console, results: Sequence[Result], unreadable: int = 0) -> None:
     """Print the table, and below it a paragraph for each phase."""
-    width = _LABELS + len(results) * (_CELLS + 1)
-    text_width = min(width, console.width) if console.is_terminal else width
+    width = min(_WIDTH, console.width) if console.is_terminal else _WIDTH
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", width=_LABELS)
     for result in results:
@@ -111,20 +111,19 @@ def show(console: Console, results: Sequence[Result], unreadable: int = 0) -> No
         table.add_row()
         for label, cell in section:
             table.add_row(Text(label), *(Text(cell(result)) for result in results))
-    if not console.is_terminal:  # rich takes a pipe for a terminal of 80 columns
-        console.width = width
+    console.width = width  # rich takes a pipe for a terminal of 80 columns
     console.print(table)
     console.print()
-    _print_wrapped(console, _LEGEND, text_width, style="dim")
+    _print_wrapped(console, _LEGEND, width, style="dim")
     if unreadable:
         _print_wrapped(
-            console, f"{unreadable:,} lines of telemetry made no sense and were left out.", text_width, "red"
+            console, f"{unreadable:,} lines of telemetry made no sense and were left out.", width, "red"
         )
     for result in results:
         console.print()
         console.print(Text(result.run.phase.title, style="bold"))
         for line, style in _paragraph(result):
-            _print_wrapped(console, line, text_width, style, indent="  ")
+            _print_wrapped(console, line, width, style, indent="  ")
 
 
 def _print_wrapped(console: Console, text: str, width: int, style: str, indent: str = "") -> None:

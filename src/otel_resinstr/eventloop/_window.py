@@ -32,8 +32,8 @@ class _Slice:
 class Window:
     """The values of the last *seconds*, in buckets of geometric width, as in HdrHistogram and DDSketch.
 
-    Added to by one thread and read by any: a reader copies what it reads in one step, so there is no lock that a
-    fork could leave behind. Adding costs 1 µs; reading 50 µs; memory stays below 100 KiB.
+    Added to by one thread and read by any: a reader copies what it reads in one step, so there is no lock
+    that a fork could leave behind. Adding costs 1 µs; reading 50 µs; memory stays below 100 KiB.
     """
 
     def __init__(self, seconds: float) -> None:

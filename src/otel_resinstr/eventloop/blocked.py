@@ -47,13 +47,13 @@ class _Hold:
 class Blocked:
     """A loop that is later than *threshold* seconds, and the line of the application that holds it.
 
-    The stack is taken and reported while the loop is held, at most a period after the threshold; a second event
-    says how long it was in the end. A hold is counted also where no stack could be had: it was over too soon, or
-    the loop only waited for its turn on the CPU or for the GIL. A lateness in which our own thread was not run
-    either is not counted: the process was stopped, or a call into C kept the GIL.
+    The stack is taken and reported while the loop is held, at most a period after the threshold; a second
+    event says how long it was in the end. A hold is counted also where no stack could be had: it was over too
+    soon, or the loop only waited for its turn on the CPU or for the GIL. A lateness in which our own thread
+    was not run either is not counted: the process was stopped, or a call into C kept the GIL.
 
-    Cost: nothing while a loop is on time. A look at a held loop costs 50 µs in our own thread; the loop is not
-    touched.
+    Cost: nothing while a loop is on time. A look at a held loop costs 50 µs in our own thread; the loop is
+    not touched.
     """
 
     name = "eventloop.blocked"
@@ -121,8 +121,8 @@ class Blocked:
 def _inside(frame: FrameType | None, base: int) -> list[FrameType]:
     """What the loop runs: the frames from *frame* outwards to the one that started the loop, without that.
 
-    The thread is not stopped meanwhile. It cannot tear the stack either: we have had the GIL for much less than
-    the 5 ms after which it can be taken from us (`sys.getswitchinterval`).
+    The thread is not stopped meanwhile. It cannot tear the stack either: we have had the GIL for much less
+    than the 5 ms after which it can be taken from us (`sys.getswitchinterval`).
     """
     frames = []
     while frame is not None and id(frame) != base:

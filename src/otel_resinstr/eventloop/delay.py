@@ -38,12 +38,13 @@ _BATCH = 32  # values that are recorded in one go: a third of the cost of doing 
 
 
 class Delay:
-    """The time between the moment at which a callback is due and the one at which the loop runs it, in seconds.
+    """The time between the moment at which a callback is due and the one at which the loop runs it, in
+    seconds.
 
-    A beat that came late stands for all those that would have been sent while it was late: a value for each period
-    of it, as `recordValueWithExpectedInterval` of HdrHistogram has it. Else a loop that is held half of the time
-    would look healthy in all but one of its values (https://www.youtube.com/watch?v=lJ8ydIuPFeU, coordinated
-    omission).
+    A beat that came late stands for all those that would have been sent while it was late: a value for each
+    period of it, as `recordValueWithExpectedInterval` of HdrHistogram has it. Else a loop that is held half
+    of the time would look healthy in all but one of its values (https://www.youtube.com/watch?v=lJ8ydIuPFeU,
+    coordinated omission).
 
     The gauges look back over *window* seconds and are not reset by reading. They contain what is held at this
     moment, as long as it has lasted.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the event loops that run, without the application's help, and beats them.
 
-A loop that runs says so to asyncio through ``asyncio._set_running_loop``: that is how third-party loops are asked to
-make themselves known (https://github.com/python/cpython/blob/v3.13.0/Lib/asyncio/events.py#L779). Wrapping that
-function, in the two places where it is looked up, follows the interpreter's own idea of what runs in which thread,
-and leaves no frame of ours on the stack of the application. Only loops that keep a copy of the function from the
-time of their own import (uvloop, rloop) need their ``run_forever`` wrapped too.
+A loop that runs says so to asyncio through ``asyncio._set_running_loop``: that is how third-party loops are
+asked to make themselves known (https://github.com/python/cpython/blob/v3.13.0/Lib/asyncio/events.py#L779).
+Wrapping that function, in the two places where it is looked up, follows the interpreter's own idea of what
+runs in which thread, and leaves no frame of ours on the stack of the application. Only loops that keep a copy
+of the function from the time of their own import (uvloop, rloop) need their ``run_forever`` wrapped too.
 
 Not found: a loop of those that already runs in another thread when the probe starts, until it runs anew.
 """
@@ -38,8 +38,8 @@ _COPYING = (("uvloop", "Loop"), ("rloop", "RLoop"))
 
 _NAMES = 16  # thread names that keep their own series, `main` included
 
-# Seconds that a round of ours may be late without more being read into it: on a busy machine each thread waits for
-# the CPU and the GIL.
+# Seconds that a round of ours may be late without more being read into it: on a busy machine each thread
+# waits for the CPU and the GIL.
 _TOLERANCE = 0.1
 
 _COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect takes 10 ms
@@ -98,8 +98,8 @@ class Running:
         """The normalised name of the thread, from the first beat on."""
         self.beat: Beat | None = None
         """The beat that is on its way, or has come back and was not told to the listeners yet."""
-        # Empty, so that a handle keeps nothing of the application alive; our own, since no two threads can enter
-        # one context at the same time.
+        # Empty, so that a handle keeps nothing of the application alive; our own, since no two threads can
+        # enter one context at the same time.
         self._context = Context()
 
     def send(self, beat: Beat) -> None:
@@ -117,9 +117,9 @@ class Running:
 class Loops:
     """The event loops that run at present, and a beat to each of them every *period* seconds.
 
-    Cost: 2 µs each time a loop starts or stops to run; for each running loop and period one callback of less than
-    1 µs in the loop, and 20 to 40 µs in our own thread and in waking the loop. There is no thread of ours before
-    the first loop runs.
+    Cost: 3 µs each time a loop starts or stops to run; for each running loop and period one callback of less
+    than 1 µs in the loop, 20 to 40 µs in our own thread, and what it costs the system to wake the loop. There
+    is no thread of ours before the first loop runs.
     """
 
     name = "eventloop.loops"
@@ -250,8 +250,8 @@ class Loops:
 
     def _round(self) -> None:
         now = self.clock()
-        # A round that is late by a period or more has left beats out: the process was stopped, or this thread was not
-        # run. What was due in that time was late as well, but nobody saw whose fault that was.
+        # A round that is late by a period or more has left beats out: the process was stopped, or this thread
+        # was not run. What was due in that time was late as well, but nobody saw whose fault that was.
         due = now if self._rested is None else self._rested + self.period
         unseen = now
         if self._rested is not None and now - due >= max(self.period, _TOLERANCE):
@@ -310,8 +310,8 @@ def thread_name(ident: int) -> str | None:
 def _starter(frame: FrameType) -> int:
     """The ``id`` of the frame that runs a loop, seen from *frame* in the middle of its start.
 
-    Not the frames of asyncio: some of them return before the loop begins to turn (``_run_forever_setup``). The
-    frame found stays where it is until the loop stops, so that its id is not given to another one.
+    Not the frames of asyncio: some of them return before the loop begins to turn (``_run_forever_setup``).
+    The frame found stays where it is until the loop stops, so that its id is not given to another one.
     """
     while frame.f_back is not None and _passed(frame):
         frame = frame.f_back

@@ -98,7 +98,7 @@ class PoolObserver(Protocol):
 class Clients:
     """Which clients there are, and how many sockets they hold.
 
-    Cost: constructing a client becomes about 20 µs dearer (it takes milliseconds), each pool event 1 µs.
+    Cost: constructing, using and closing a client, which takes 3 ms, becomes 0.2 ms dearer; a pool event costs 2 µs.
     """
 
     name = "mongodb.clients"
