@@ -57,17 +57,6 @@ def test_an_observable_is_what_its_record_says(sink, kind, shape):
     let_go()
 
 
-def test_a_counter_is_what_its_record_says(sink):
-    """For what happens, where the convention asks for it."""
-    Instruments(sink.meter_provider).counter(metric(Kind.COUNTER)).add(2, {"a": "b"})
-    collected = sink.collect()
-
-    assert [("test.metric", "{test}", "A test.", "Sum", True)] == [
-        description(one) for one in collected.metrics
-    ]
-    assert {"test.metric": {("b",): 2}} == collected.as_dict()
-
-
 def test_a_histogram_has_the_boundaries_of_its_record(sink):
     """As the convention of its name advises."""
     Instruments(sink.meter_provider).histogram(metric(Kind.HISTOGRAM, boundaries=(0.1, 1.0))).record(0.5)

@@ -44,7 +44,7 @@ UNITS = {"1", "By", "s"}
 
 # The instrument that upstream's generator makes, and those of ours that are of this instrument.
 SAME_INSTRUMENT = {
-    "create_counter": {Kind.COUNTER, Kind.OBSERVABLE_COUNTER},
+    "create_counter": {Kind.OBSERVABLE_COUNTER},
     "create_up_down_counter": {Kind.OBSERVABLE_UP_DOWN_COUNTER},
     "create_observable_gauge": {Kind.OBSERVABLE_GAUGE},
     "create_histogram": {Kind.HISTOGRAM},

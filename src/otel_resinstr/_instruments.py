@@ -18,7 +18,7 @@ from otel_resinstr.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from opentelemetry.metrics import Counter, Histogram, MeterProvider
+    from opentelemetry.metrics import Histogram, MeterProvider
 
     from otel_resinstr.semconv import Metric
 
@@ -56,10 +56,6 @@ class Instruments:
                 del _live[metric.name]
 
         return let_go
-
-    def counter(self, metric: Metric) -> Counter:
-        """Make the counter of *metric*."""
-        return self._meter.create_counter(metric.name, metric.unit, metric.description)
 
     def histogram(self, metric: Metric) -> Histogram:
         """Make the histogram of *metric*, with its bucket boundaries as advice to the SDK."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
     from opentelemetry._logs import LoggerProvider
-    from opentelemetry.metrics import Counter, Histogram, MeterProvider
+    from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.types import AnyValue
 
@@ -123,10 +123,6 @@ class Lease:
             return reading if reading is None or isinstance(reading, (int, float)) else list(reading)
 
         self.at_end(self._telemetry.instruments.observe(metric, lambda: self.guard(whole)))
-
-    def counter(self, metric: Metric) -> Counter:
-        """Make the counter of *metric*. Adding to it is for code inside the guard."""
-        return self._telemetry.instruments.counter(metric)
 
     def histogram(self, metric: Metric) -> Histogram:
         """Make the histogram of *metric*. Recording is for code inside the guard."""

@@ -7,6 +7,7 @@ import logging
 import math
 import threading
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from otel_resinstr.semconv import SCOPE
@@ -83,7 +84,10 @@ class Ticker:
 
     def _start(self) -> None:
         self._wake = threading.Event()
-        thread = threading.Thread(target=self._run, args=(self._wake,), name=THREAD_NAME, daemon=True)
+        # In a context of its own: the trace that happens to be current now is not that of what comes later.
+        thread = threading.Thread(
+            target=Context().run, args=(self._run, self._wake), name=THREAD_NAME, daemon=True
+        )
         thread.start()
         self._thread = thread
 

@@ -22,7 +22,6 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 class Kind(Enum):
     """The instrument that a metric is made with."""
 
-    COUNTER = "Counter"
     HISTOGRAM = "Histogram"
     OBSERVABLE_COUNTER = "ObservableCounter"
     OBSERVABLE_GAUGE = "ObservableGauge"
@@ -89,6 +88,8 @@ SYSTEM_PAGING_FAULT_TYPE = "system.paging.fault.type"
 THREAD_NAME = "thread.name"
 
 # Attributes of ours
+ASYNCIO_EVENTLOOP_BLOCKED_DURATION = "asyncio.eventloop.blocked.duration"
+ASYNCIO_EVENTLOOP_BLOCKED_STATE = "asyncio.eventloop.blocked.state"
 ASYNCIO_EVENTLOOP_THREAD = "asyncio.eventloop.thread"
 CPYTHON_THREAD_GROUP = "cpython.thread.group"
 MONGODB_CLIENT_CHURN_CLOSED = "mongodb.client.churn.closed"
@@ -277,7 +278,7 @@ ASYNCIO_EVENTLOOP_DELAY_MAX = _delay_gauge("max", "Maximum")
 ASYNCIO_EVENTLOOP_BLOCKED = Metric(
     probe="eventloop.blocked",
     name="asyncio.eventloop.blocked",
-    kind=Kind.COUNTER,
+    kind=Kind.OBSERVABLE_COUNTER,
     unit="{block}",
     description="Times the event loop was held longer than the threshold.",
     origin=Origin.OURS,
@@ -342,7 +343,7 @@ DB_CLIENT_CONNECTION_PENDING_REQUESTS = Metric(
 DB_CLIENT_CONNECTION_TIMEOUTS = Metric(
     probe="mongodb.pool",
     name="db.client.connection.timeouts",
-    kind=Kind.COUNTER,
+    kind=Kind.OBSERVABLE_COUNTER,
     unit="{timeout}",
     description="The number of connection timeouts that have occurred trying to obtain a connection from the pool.",
     origin=Origin.DEVELOPMENT,

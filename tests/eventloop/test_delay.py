@@ -222,6 +222,25 @@ def test_a_blocked_loop_is_measured(sink, start, loop_class, run):
     assert 0.25 <= points[run.thread,] < 2.0
 
 
+def test_a_call_that_keeps_the_gil_is_measured(sink, start, loop_class, run):
+    """Meanwhile no thread of ours runs either: what was due is late all the same, although no beat was sent."""
+    loops = Loops(0.02)
+    start(loops, Delay(loops, 60.0))
+
+    async def main():
+        await asyncio.sleep(0.1)
+        numbers, began = range(1 << 18), time.perf_counter()
+        while (took := time.perf_counter() - began) < 0.3:
+            numbers, began = range(len(numbers) * 2), time.perf_counter()
+            sum(numbers)  # one call into C
+        await asyncio.sleep(0.1)
+        return took
+
+    took = run(loop_class, main())
+
+    assert sink.collect().points(ASYNCIO_EVENTLOOP_DELAY_MAX)[run.thread,] >= took - 0.1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_begins_at_nothing(program):
     """What the parent's loops were late is not the child's; its own loop is measured."""

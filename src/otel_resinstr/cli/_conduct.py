@@ -55,7 +55,9 @@ def demo(  # noqa: PLR0913  the options of the command
         uri = mongodb_uri or _mongodb.start_server(programs, folder)
         server = _mongodb.connect(uri)
         stack.callback(server.close)
-        _tell(told, f"MongoDB      {server.description}, {'given' if mongodb_uri else 'started for this'}")
+        _tell(
+            told, f"MongoDB      {server.description}, {'given' if mongodb_uri else 'started for this demo'}"
+        )
         _tell(told, f"Telemetry    received by {receiver.description}")
         _tell(told, f"Application  {_phases.application()}, under opentelemetry-instrument")
         run = partial(

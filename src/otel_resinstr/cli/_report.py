@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from otel_resinstr.explain.figures import Figures
     from otel_resinstr.explain.verdict import Verdict
 
-_LABELS, _CELLS = 34, 13
-_WIDTH = 104  # of five phases
+_LABELS, _CELLS = 30, 13
+_WIDTH = 100  # of five phases
 _UNKNOWN = "?"
 _LEGEND = (
     "All of it is what arrived over OTLP, except * = serverStatus().connections, asked by the demo, beyond those "
@@ -79,10 +79,10 @@ _SECTIONS: tuple[tuple[tuple[str, Callable[[Result], str]], ...], ...] = (
         ("  open at a time, at most", _figure("clients_peak")),
     ),
     (
-        ("Sockets at most, client's view", _figure("sockets_peak")),
+        ("Sockets at most, client sees", _figure("sockets_peak")),
         ("  of them in pools", _figure("pool_connections_peak")),
-        ("Sockets at most, server's view *", _asked("connections_peak")),
-        ("Connections the server accepted *", _asked("connections_accepted")),
+        ("Sockets at most, server sees *", _asked("connections_peak")),
+        ("Connections server accepted *", _asked("connections_accepted")),
         ("Time to connect, mean, ms", _figure("connect_time", 1e3, 1)),
     ),
     (

@@ -36,7 +36,7 @@ _LARGEST = 64 * 2**20  # bytes of a request; an SDK's batch is far below
 class Sink:
     """A receiver on a free port of loopback that adds a line to a file in *folder* for each export request."""
 
-    description = "the demo's own sink; no Collector was used"
+    description = "the demo's own sink, not a Collector (--otelcol PATH names one)"
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

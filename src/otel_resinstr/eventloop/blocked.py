@@ -5,11 +5,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opentelemetry.metrics import Observation
+
 from otel_resinstr._site import Site, application_site
+from otel_resinstr._totals import Totals
 from otel_resinstr.eventloop.loops import stacks, thread_name
 from otel_resinstr.semconv import (
     ASYNCIO_EVENTLOOP_BLOCKED,
+    ASYNCIO_EVENTLOOP_BLOCKED_DURATION,
     ASYNCIO_EVENTLOOP_BLOCKED_EVENT,
+    ASYNCIO_EVENTLOOP_BLOCKED_STATE,
     ASYNCIO_EVENTLOOP_THREAD,
     CODE_FILE_PATH,
     CODE_FUNCTION_NAME,
@@ -19,15 +24,13 @@ from otel_resinstr.semconv import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
     from opentelemetry.util.types import AnyValue
 
     from otel_resinstr._probe import Lease
     from otel_resinstr.eventloop.loops import Look, Loops, Running
-
-_DURATION = "asyncio.eventloop.blocked.duration"
-_STATE = "asyncio.eventloop.blocked.state"
 
 _DEEPEST = 40  # frames of a stack that are reported, the innermost ones
 
@@ -62,13 +65,22 @@ class Blocked:
         self._loops = loops
         self._threshold = threshold
         self._holds: dict[Running, _Hold] = {}
+        self._blocks: Totals[str] = Totals()
 
     def start(self, lease: Lease) -> None:
         """Begin to look at the loops that are late."""
         self._lease = lease
-        self._count = lease.counter(ASYNCIO_EVENTLOOP_BLOCKED)
+        lease.observe(ASYNCIO_EVENTLOOP_BLOCKED, self._observe)
         self._loops.tell(lease, self._look)
-        lease.after_fork(self._holds.clear)
+        lease.after_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._holds.clear()
+        self._blocks.restart()
+
+    def _observe(self) -> Iterable[Observation]:
+        for thread, count in self._blocks.items():
+            yield Observation(count, {ASYNCIO_EVENTLOOP_THREAD: thread})
 
     def _look(self, running: Running, look: Look) -> None:
         hold = self._holds.get(running)
@@ -76,7 +88,7 @@ class Blocked:
             if look.held < self._threshold:
                 return
             hold = self._holds[running] = _Hold()
-            self._count.add(1, {ASYNCIO_EVENTLOOP_THREAD: running.thread})
+            self._blocks.add(running.thread)
         if look.over:
             del self._holds[running]
             if hold.said:
@@ -95,7 +107,7 @@ class Blocked:
         # The loop may have moved on while we looked: what it does now is not what it did then.
         if not frames or _waits(frames) or beat is None or beat.ran is not None:
             return False
-        site = _application(frames)
+        site = application_site(frames[0], running.base)
         remark = ""
         if site is None:
             code = frames[0].f_code
@@ -114,7 +126,11 @@ class Blocked:
 
     def _say(self, running: Running, hold: _Hold, look: Look, state: str, what: str) -> bool:
         message = f"the event loop of the thread {running.thread} {what.format(look.held, hold.culprit)}"
-        attributes = {**hold.attributes, _DURATION: look.held, _STATE: state}
+        attributes = {
+            **hold.attributes,
+            ASYNCIO_EVENTLOOP_BLOCKED_DURATION: look.held,
+            ASYNCIO_EVENTLOOP_BLOCKED_STATE: state,
+        }
         return self._lease.event(ASYNCIO_EVENTLOOP_BLOCKED_EVENT, message, (hold.culprit, state), attributes)
 
 
@@ -145,17 +161,7 @@ def _waits(frames: list[FrameType]) -> bool:
     return all(str(frame.f_globals.get("__name__")).partition(".")[0] in _MACHINERY for frame in frames)
 
 
-def _application(frames: list[FrameType]) -> Site | None:
-    """The innermost line of the application among *frames*, not one outside of the loop."""
-    site = application_site(frames[0])
-    inside = {
-        (code.co_filename, getattr(code, "co_qualname", code.co_name))
-        for code in [frame.f_code for frame in frames]
-    }
-    return site if site is not None and (site.path, site.function) in inside else None
-
-
 def _text(frames: list[FrameType]) -> str:
-    """The innermost of *frames* as a traceback shows them, without the sources, which would have to be read."""
+    """The innermost of *frames* as a traceback shows them, but for the sources, which would have to be read."""
     shown = [(frame.f_code, frame.f_lineno) for frame in reversed(frames[:_DEEPEST])]
     return "\n".join(f'  File "{code.co_filename}", line {line}, in {code.co_name}' for code, line in shown)

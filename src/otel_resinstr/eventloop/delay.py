@@ -33,18 +33,17 @@ _QUANTILES = (
     (ASYNCIO_EVENTLOOP_DELAY_MAX, 1.0),
 )
 
-_MOST = 600  # values that one late beat stands for: a minute at the default period, 10 ms of work in our own thread
-_BATCH = 32  # values that are recorded in one go: a third of the cost of doing it value by value, after each wake-up
+_MOST = 600  # values that one late beat stands for: a minute at the default period, 10 ms of work of our own
+_BATCH = 32  # values that are recorded in one go, which is cheaper than one by one after each wake-up
 
 
 class Delay:
-    """The time between the moment at which a callback is due and the one at which the loop runs it, in
-    seconds.
+    """The seconds between the moment at which a callback is due and the one at which the loop runs it.
 
     A beat that came late stands for all those that would have been sent while it was late: a value for each
     period of it, as `recordValueWithExpectedInterval` of HdrHistogram has it. Else a loop that is held half
-    of the time would look healthy in all but one of its values (https://www.youtube.com/watch?v=lJ8ydIuPFeU,
-    coordinated omission).
+    of the time would look healthy in all but one of its values (coordinated omission, the README of
+    https://github.com/HdrHistogram/HdrHistogram).
 
     The gauges look back over *window* seconds and are not reset by reading. They contain what is held at this
     moment, as long as it has lasted.

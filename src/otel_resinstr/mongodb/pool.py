@@ -44,6 +44,7 @@ class Pool:
         self._pool_name = Bounded(_POOLS)
         self._created: Totals[str] = Totals()
         self._closed: Totals[tuple[str, str]] = Totals()
+        self._timeouts: Totals[str] = Totals()
 
     def start(self, lease: Lease) -> None:
         """Listen to the pools of all clients."""
@@ -52,15 +53,15 @@ class Pool:
         self._create_time = lease.histogram(semconv.DB_CLIENT_CONNECTION_CREATE_TIME)
         self._wait_time = lease.histogram(semconv.DB_CLIENT_CONNECTION_WAIT_TIME)
         self._use_time = lease.histogram(semconv.DB_CLIENT_CONNECTION_USE_TIME)
-        self._timeouts = lease.counter(semconv.DB_CLIENT_CONNECTION_TIMEOUTS)
         lease.observe(semconv.DB_CLIENT_CONNECTION_COUNT, self._count)
         lease.observe(semconv.DB_CLIENT_CONNECTION_MAX, self._max)
         lease.observe(semconv.DB_CLIENT_CONNECTION_IDLE_MIN, self._idle_min)
         lease.observe(semconv.DB_CLIENT_CONNECTION_PENDING_REQUESTS, self._pending)
-        lease.observe(semconv.MONGODB_CONNECTION_CREATED, self._created_observations)
+        lease.observe(semconv.DB_CLIENT_CONNECTION_TIMEOUTS, lambda: _observations(self._timeouts))
+        lease.observe(semconv.MONGODB_CONNECTION_CREATED, lambda: _observations(self._created))
         lease.observe(semconv.MONGODB_CONNECTION_CLOSED, self._closed_observations)
-        lease.after_fork(self._created.restart)
-        lease.after_fork(self._closed.restart)
+        for totals in (self._created, self._closed, self._timeouts):
+            lease.after_fork(totals.restart)
         self._clients.pool = self
         lease.at_end(self._leave)
 
@@ -114,10 +115,6 @@ class Pool:
         for name, count in counts.items():
             yield _observation(count, name)
 
-    def _created_observations(self) -> Iterable[Observation]:
-        for name, count in self._created.items():
-            yield _observation(count, name)
-
     def _closed_observations(self) -> Iterable[Observation]:
         self._clients.live()  # accounts for the clients that died
         for (name, reason), count in self._closed.items():
@@ -132,6 +129,7 @@ class Pool:
     def _opening(self, pool: PoolState) -> Span | None:
         name = self._pool_name(pool.name)
         self._created.add(name)
+        self._timeouts.add(name, 0)
         if not is_instrumentation_enabled():
             return None
         host, port = pool.address
@@ -174,7 +172,7 @@ class Pool:
 
     def timed_out(self, pool: PoolState) -> None:
         """The wait for a connection ran out (`waitQueueTimeoutMS`)."""
-        self._guard(lambda: self._timeouts.add(1, self._attributes(pool)))
+        self._guard(lambda: self._timeouts.add(self._pool_name(pool.name)))
 
     def closed(self, pool_name: str, reason: str, count: int) -> None:
         """So many connections were closed."""
@@ -182,6 +180,10 @@ class Pool:
 
     def _attributes(self, pool: PoolState) -> dict[str, str]:
         return {semconv.DB_CLIENT_CONNECTION_POOL_NAME: self._pool_name(pool.name)}
+
+
+def _observations(totals: Totals[str]) -> Iterable[Observation]:
+    return [_observation(count, name) for name, count in totals.items()]
 
 
 def _observation(value: float, name: str, more: dict[str, str] | None = None) -> Observation:
