@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from otel_resinstr.cli import _collector, _mongodb
+from otel_resinstr.cli import _collector
 from otel_resinstr.cli._programs import Programs
 
 if TYPE_CHECKING:
@@ -73,5 +73,7 @@ def otelcol() -> Path:
 def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of a server that the demo's own code has started."""
     pytest.importorskip("pymongo")
+    from otel_resinstr.cli import _mongodb
+
     with Programs() as programs:
         yield _mongodb.start_server(programs, tmp_path_factory.mktemp("mongodb"))

@@ -116,7 +116,9 @@ def test_another_version_that_works_is_named(fake_otelcol, programs, tmp_path):
     """It may do; it is said which one it is, and which one is tested."""
     collector = Collector(programs, fake_otelcol(HEALTHY, version="0.170.1"), tmp_path)
 
-    assert f"otelcol-fake version 0.170.1 (tested is {TESTED}), {tmp_path / 'otelcol'}" == collector.description
+    assert (
+        f"otelcol-fake version 0.170.1 (tested is {TESTED}), {tmp_path / 'otelcol'}" == collector.description
+    )
 
 
 def test_a_collector_without_a_component_is_a_failure(fake_otelcol, programs, tmp_path):

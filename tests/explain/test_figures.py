@@ -131,8 +131,12 @@ def test_handles_are_the_descriptors_of_windows(lines):
 def test_means_and_rates(lines):
     """Check-outs are counted, connecting is averaged, CPU is what the time watched took: starting is left out."""
     sent = lines()
-    for at, (user, waits, connects) in enumerate([(3.0, 10, (0.2, 1)), (3.1, 30, (0.3, 2)), (3.4, 50, (0.4, 4))], 1):
-        sent.metric(semconv.PROCESS_CPU_TIME.name, at, ({"cpu.mode": "user"}, user), ({"cpu.mode": "system"}, 1.0))
+    for at, (user, waits, connects) in enumerate(
+        [(3.0, 10, (0.2, 1)), (3.1, 30, (0.3, 2)), (3.4, 50, (0.4, 4))], 1
+    ):
+        sent.metric(
+            semconv.PROCESS_CPU_TIME.name, at, ({"cpu.mode": "user"}, user), ({"cpu.mode": "system"}, 1.0)
+        )
         sent.metric(semconv.DB_CLIENT_CONNECTION_WAIT_TIME.name, at, ({}, (0.01, waits)), kind="histogram")
         sent.metric(semconv.DB_CLIENT_CONNECTION_CREATE_TIME.name, at, ({}, connects), kind="histogram")
 
@@ -152,7 +156,9 @@ def test_the_worst_loop_is_not_the_sum_of_all(lines):
     sent = lines()
     loops = ({"asyncio.eventloop.thread": "main"}, {"asyncio.eventloop.thread": "worker"})
     for at, (main, worker) in enumerate([(0.2, 0.1), (0.1, 0.7)], 1):
-        sent.metric(semconv.ASYNCIO_EVENTLOOP_DELAY_MAX.name, at, (loops[0], main), (loops[1], worker), kind="gauge")
+        sent.metric(
+            semconv.ASYNCIO_EVENTLOOP_DELAY_MAX.name, at, (loops[0], main), (loops[1], worker), kind="gauge"
+        )
     sent.metric(semconv.ASYNCIO_EVENTLOOP_BLOCKED.name, 1, (loops[0], 2), (loops[1], 1))
 
     assert (0.7, 3) == (of(sent).loop_delay_max, of(sent).loop_blocks)
@@ -162,8 +168,16 @@ def test_the_line_that_makes_clients_is_that_of_the_events(lines):
     """Of several the one that made the most, whatever system its path is from."""
     sent = lines().number(semconv.MONGODB_CLIENT_CREATED.name, 99, mongodb__client__site="busiest.py:1 f")
     churn = semconv.MONGODB_CLIENT_CHURN.name
-    unix = {"code__file__path": "/srv/shop/orders.py", "code__line__number": 41, "code__function__name": "load"}
-    windows = {"code__file__path": r"C:\shop\carts.py", "code__line__number": 7, "code__function__name": "Cart.add"}
+    unix = {
+        "code__file__path": "/srv/shop/orders.py",
+        "code__line__number": 41,
+        "code__function__name": "load",
+    }
+    windows = {
+        "code__file__path": r"C:\shop\carts.py",
+        "code__line__number": 7,
+        "code__function__name": "Cart.add",
+    }
     sent.event(churn, 1, "", mongodb__client__churn__created=20, **unix)
     sent.event(churn, 1, "", mongodb__client__churn__created=15, **windows)
     assert "orders.py:41 load" == of(sent).client_site

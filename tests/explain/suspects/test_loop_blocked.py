@@ -12,29 +12,23 @@ def test_a_line_that_holds_the_loop():
     """The sentence has for how long, how often, and in what time."""
     held = Figures(loop_delay_max=0.744, loop_blocks=7, seconds=8.46, loop_site="app.py:59 wait_for_jobs")
 
-    assert (
-        Finding(
-            NAME,
-            "app.py:59 wait_for_jobs holds the event loop, for up to 744 ms at a time, 7 times in 8.46 s; whatever "
-            "else is to run on that loop waits as long.",
-            "Await this call (AsyncMongoClient), or hand it to a thread (asyncio.to_thread).",
-            "app.py:59 wait_for_jobs",
-        )
-        == judge(held, None)
-    )
+    assert Finding(
+        NAME,
+        "app.py:59 wait_for_jobs holds the event loop, for up to 744 ms at a time, 7 times in 8.46 s; whatever "
+        "else is to run on that loop waits as long.",
+        "Await this call (AsyncMongoClient), or hand it to a thread (asyncio.to_thread).",
+        "app.py:59 wait_for_jobs",
+    ) == judge(held, None)
 
 
 def test_a_late_loop_without_a_line_is_no_accusation():
     """Where no line was seen, the CPU is the first thing to look at."""
-    assert (
-        Finding(
-            NAME,
-            "an event loop ran what was due up to 100 ms late, and no line was seen holding it.",
-            "Look at the CPU first: the loop's thread may have had to wait for its turn, or for the GIL.",
-            None,
-        )
-        == judge(Figures(loop_delay_max=0.1), None)
-    )
+    assert Finding(
+        NAME,
+        "an event loop ran what was due up to 100 ms late, and no line was seen holding it.",
+        "Look at the CPU first: the loop's thread may have had to wait for its turn, or for the GIL.",
+        None,
+    ) == judge(Figures(loop_delay_max=0.1), None)
 
 
 def test_a_loop_on_time_is_no_suspect():
