@@ -107,7 +107,8 @@ def test_a_wait_that_runs_out_is_a_timeout(server, slow, sink, probes):
 
 
 @pytest.mark.skipif(
-    pymongo.version_tuple < (4, 13), reason="the beta of the asynchronous driver waits on when it is cancelled"
+    pymongo.version_tuple < (4, 13),
+    reason="the beta of the asynchronous driver waits on when it is cancelled",
 )
 def test_a_cancelled_wait_is_no_longer_pending(server, slow, sink, probes):
     """The driver has no event for it: a count of events would drift."""

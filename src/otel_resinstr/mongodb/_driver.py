@@ -2,7 +2,7 @@
 """What only the driver's private attributes tell; the only module that reads them.
 
 Each function says None where an attribute is not there (any more), and then the point is absent. Read in pymongo
-4.9 to 4.20.
+4.11 to 4.20.
 """
 
 from __future__ import annotations

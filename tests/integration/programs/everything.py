@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An application that does once all that the package reports; it knows nothing of it, nor of OpenTelemetry.
+
+It ends when its standard input does.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+import time
+
+from pymongo import AsyncMongoClient, CursorType, MongoClient
+from pymongo.errors import WaitQueueTimeoutError
+
+URI = os.environ["MONGODB_URI"]
+
+
+def find(client):
+    return client.shop.orders.find_one()
+
+
+def close_one():
+    with MongoClient(URI) as client:
+        find(client)
+
+
+def drop_some():
+    for _ in range(10):
+        find(MongoClient(URI))
+
+
+def misspell():
+    with contextlib.suppress(ValueError):
+        MongoClient(URI, readPreference="nearby")
+
+
+def wait_in_vain(client):
+    """Ask for the one connection of *client* while another thread has it."""
+
+    def occupy():
+        with jobs.find(cursor_type=CursorType.TAILABLE_AWAIT).max_await_time_ms(300) as cursor:
+            list(cursor)
+
+    client.shop.drop_collection("jobs")
+    jobs = client.shop.create_collection("jobs", capped=True, size=4096)
+    jobs.insert_one({"job": "the first"})
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        thread = threading.Thread(target=occupy)
+        thread.start()
+        try:
+            while thread.is_alive():
+                find(client)
+        except WaitQueueTimeoutError:
+            return
+        finally:
+            thread.join()
+
+
+async def block():
+    client = AsyncMongoClient(URI)
+    await client.shop.orders.find_one()
+    time.sleep(0.3)  # noqa: ASYNC251  the mistake that is to be found
+    await asyncio.sleep(0.3)  # the loop runs again, and the end of the block is seen
+    return client
+
+
+kept = MongoClient(URI)
+find(kept)
+close_one()
+drop_some()
+misspell()
+wait_in_vain(MongoClient(URI, maxPoolSize=1, waitQueueTimeoutMS=50, retryReads=False))
+kept_too = asyncio.run(block())
+
+print("done", flush=True)
+sys.stdin.read()
+kept.close()
