@@ -28,13 +28,22 @@ def _no_settings_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
+_USUAL = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+
+
 @pytest.fixture(autouse=True)
 def _signals_are_as_they_were() -> Iterator[None]:
-    """What is done on a signal is given back."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
+    """What is done on a signal is the usual thing, also under nohup or in the background, and is given back."""
+    former = {number: signal.signal(number, usual) for number, usual in _USUAL.items()}
     yield
-    assert before == [signal.getsignal(number) for number in numbers]
+    after = {number: signal.getsignal(number) for number in _USUAL}
+    for number, handler in former.items():
+        signal.signal(number, handler)
+    assert after == _USUAL
 
 
 @pytest.fixture
