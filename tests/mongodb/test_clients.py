@@ -21,6 +21,8 @@ from mongo import clients_of, driver_threads, eventually, sockets_to
 from otel_resinstr import semconv
 from otel_resinstr.mongodb import clients as module
 from otel_resinstr.mongodb.clients import Clients
+from otel_resinstr.mongodb.ledger import Ledger
+from otel_resinstr.mongodb.pool import Pool
 
 ACTIVE = semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT
 SOCKETS = semconv.MONGODB_CLIENT_SOCKET_COUNT
@@ -94,17 +96,26 @@ def test_a_client_that_was_closed_is_not_active_though_it_is_still_there(server,
     assert {("sync", HERE): 0} == sink.collect().points(ACTIVE)
 
 
-def test_a_dropped_client_is_freed_by_its_last_reference(server, probes):
-    """As without us: no garbage collection is needed."""
+def test_a_dropped_client_is_freed_as_without_us(server, start):
+    """By its last reference, where the driver has it so: some leave a cycle behind a client that was used."""
+
+    def is_freed(*, used):
+        client = pymongo.MongoClient(server.uri)
+        if used:
+            use(client)
+        gone = weakref.ref(client)
+        del client
+        return gone() is None
+
     gc.collect()
     gc.disable()
     try:
-        client = use(pymongo.MongoClient(server.uri))
-        gone = weakref.ref(client)
-        with pytest.warns(ResourceWarning, match="Unclosed MongoClient"):
-            del client
+        without = is_freed(used=False), is_freed(used=True)
+        clients = Clients()
+        start(clients, Pool(clients), Ledger(clients, churn_count=10, churn_window=60.0))
 
-        assert gone() is None
+        assert without == (is_freed(used=False), is_freed(used=True))
+        assert without[0]
     finally:
         gc.enable()
 
@@ -394,6 +405,7 @@ out = {"before": settled(1, 3)}
 reader, writer = os.pipe()
 child = os.fork()
 if child == 0:
+    gc.collect()  # some drivers leave a cycle to the collector, with the parent's pool in it
     child_out = {"inherited": state()}
     inherited = child_out["inherited"]["kernel"]
     kept.admin.command("ping")
@@ -472,4 +484,5 @@ def test_without_the_other_probes_clients_are_still_counted(server, sink, start)
             "mongodb.client.socket.count",
         ] == sink.collect().names()
     use(pymongo.MongoClient(server.uri))
+    gc.collect()
     assert 0 == sink.collect().points(ACTIVE)["sync", HERE]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pymongo
@@ -172,6 +173,7 @@ def test_the_connections_of_a_dropped_client_are_closed_as_dropped(server, sink,
     """The driver has no event for that; the application's mistake is in the numbers all the same."""
     for _ in range(3):
         pymongo.MongoClient(server.uri).admin.command("ping")
+    gc.collect()
     collected = sink.collect()
 
     assert {(server.pool_name,): 3} == collected.points(semconv.MONGODB_CONNECTION_CREATED)

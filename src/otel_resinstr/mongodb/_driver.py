@@ -41,15 +41,17 @@ def sockets(pool: Any) -> int | None:
 
 
 def pending(client: Any) -> dict[tuple[str, int | None], int] | None:
-    """How many requests wait for a connection, by the server's address.
+    """How many requests wait for a connection or for the permission to open one, by the server's address.
 
-    The driver's events do not tell: a request that is cancelled while it waits ends without an event.
+    The driver's events do not tell: a request that is cancelled while it waits ends without an event. Nor do its
+    own counts: before 4.20 they miss a cancelled one too. Who waits at its conditions does.
     """
     waiting = {}
     try:
         for server in _servers(client):
             pool = server._pool  # noqa: SLF001  see the module
-            waiting[pool.address] = max(0, pool.operation_count - pool.active_sockets)
+            conditions = (pool.size_cond, pool._max_connecting_cond)  # noqa: SLF001  see the module
+            waiting[pool.address] = sum(len(condition._waiters) for condition in conditions)  # noqa: SLF001
     except AttributeError:
         return None
     return waiting
