@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from opentelemetry._logs import SeverityNumber
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
@@ -74,7 +74,9 @@ def send_one_of_each(protocol: str, collector: Any) -> None:
 
     logger_provider = LoggerProvider(resource=RESOURCE, shutdown_on_exit=False)
     logger_provider.add_log_record_processor(SimpleLogRecordProcessor(logs))
-    logger_provider.get_logger("shop.cart").emit(severity_number=SeverityNumber.INFO, body="cart is empty")
+    logger_provider.get_logger("shop.cart").emit(
+        LogRecord(severity_number=SeverityNumber.INFO, body="cart is empty")  # the form that 1.37 knows too
+    )
 
     for exporter in (spans, metrics, logs):
         exporter.shutdown()
