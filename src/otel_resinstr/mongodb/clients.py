@@ -98,7 +98,8 @@ class PoolObserver(Protocol):
 class Clients:
     """Which clients there are, and how many sockets they hold.
 
-    Cost: constructing, using and closing a client, which takes 3 ms, becomes 0.2 ms dearer; a pool event costs 2 µs.
+    Cost: a client that is constructed, used once and closed becomes a tenth dearer than with an idle listener that
+    makes the same two records; a pool event by itself costs 2 µs.
     """
 
     name = "mongodb.clients"
