@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of what a forked child calls. What it is good for is proven with real children in tests/host/."""
+"""The list of what a forked child calls. What it is good for is proven with real children in tests/lifecycle/."""
 
 from __future__ import annotations
 

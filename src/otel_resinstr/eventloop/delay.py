@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Observation
 
-from otel_resinstr.eventloop._window import Window
+from otel_resinstr._window import Window
 from otel_resinstr.semconv import (
     ASYNCIO_EVENTLOOP_DELAY_DURATION,
     ASYNCIO_EVENTLOOP_DELAY_MAX,

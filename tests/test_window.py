@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from otel_resinstr.eventloop._window import Window
+from otel_resinstr._window import Window
 
 
 def test_an_empty_window_knows_nothing():
