@@ -63,7 +63,7 @@ def test_all_phases_arrive_at_a_collector(tmp_path, otelcol):
         for phase in printed["phases"]
     }
     figures = {phase["phase"]: phase["figures"] for phase in printed["phases"]}
-    assert figures["closed"]["clients_created"] == figures["closed"]["clients_closed"] > 10
+    assert figures["closed"]["clients_created"] == figures["closed"]["clients_closed"] >= 10
     assert figures["dropped"]["clients_created"] == figures["dropped"]["clients_dropped"] > 10
     assert figures["kept"]["clients_created"] == figures["kept"]["clients_peak"] > 10
     assert figures["kept"]["client_site"].endswith(" kept")
