@@ -281,3 +281,37 @@ kept.close()
 otel_resinstr.uninstrument()
 """
     )
+
+
+def test_a_client_that_died_while_its_observers_were_locked_does_not_hold_the_child_up():
+    """A fork while another thread counts a client's end: the child takes no lock that nobody there will release."""
+    pytest.importorskip("pymongo")
+    run_python(
+        CLIENTS
+        + """
+from otel_resinstr.mongodb.clients import Clients
+from otel_resinstr.mongodb.ledger import Ledger
+from otel_resinstr.mongodb.pool import Pool
+
+clients = Clients()
+pool, ledger = Pool(clients), Ledger(clients, churn_count=10, churn_window=60.0)
+running = start(clients, pool, ledger)
+held, release = threading.Event(), threading.Event()
+
+def hold():
+    with clients._lock, ledger._lock, ledger._closed._lock, ledger._created._lock, pool._closed._lock:
+        held.set()
+        release.wait(PATIENCE)
+
+pymongo.MongoClient("db.example", connect=False)
+holder = threading.Thread(target=hold)
+holder.start()
+assert held.wait(PATIENCE)
+after = in_child(facts)
+assert (after["active"], after["created"]) == (0, 0), after
+release.set()
+holder.join()
+assert (facts()["active"], facts()["created"]) == (0, 1), facts()
+running.stop()
+"""
+    )

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import motor.motor_asyncio
@@ -105,7 +106,11 @@ def test_a_dropped_client_is_freed_as_without_us(server, start):
             use(client)
         gone = weakref.ref(client)
         del client
-        return gone() is None
+        for _ in range(200):  # a thread of the driver's may have it in its hands at this moment
+            if gone() is None:
+                return True
+            time.sleep(0.01)
+        return False
 
     gc.collect()
     gc.disable()
@@ -265,6 +270,26 @@ def test_an_async_client_that_is_dropped_counts_until_it_is_collected(server, si
     assert {("closed", HERE): 0, ("dropped", HERE): 1} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
 
 
+def test_async_clients_that_were_dropped_and_collected_count_no_longer(server, sink, probes):
+    """What else remembers a client, such as its monitors' tasks, holds no socket; and it has no pool any more."""
+
+    async def main():
+        for _ in range(5):
+            await pymongo.AsyncMongoClient(server.uri).admin.command("ping")
+        dropped = sink.collect().points(semconv.DB_CLIENT_CONNECTION_MAX)
+        gc.collect(0)  # what is young is closed; what else remembers the client may be older
+        for _ in range(500):
+            if sink.collect().points(SOCKETS).get(("pool", HERE)) == 0:
+                break
+            await asyncio.sleep(0.02)
+        return dropped, sink.collect().points(SOCKETS)["pool", HERE]
+
+    dropped, pooled = asyncio.run(main())
+
+    assert dropped in ({}, {(server.pool_name,): 100})  # the last one's frame may still be there
+    assert 0 == pooled
+
+
 def test_coroutine_functions_stay_coroutine_functions(probes):
     """Frameworks ask before they await."""
     assert inspect.iscoroutinefunction(pymongo.AsyncMongoClient.close)
@@ -341,6 +366,12 @@ def test_a_probe_that_breaks_in_the_constructor_leaves_the_client_as_it_is(serve
         ("/tmp/mongodb.sock", "/tmp/mongodb.sock"),
         ("mongodb://user:p%40ss@db.example:1,other:2/app?authSource=admin", "db.example"),
         ("mongodb://user:p@ss@db.example/app", "db.example"),
+        ("mongodb://user:pa/ss@db.example/app", "localhost"),
+        ("mongodb://user:pa?ss@db.example/app", "localhost"),
+        ("user:secret@db.example", "localhost"),
+        ("mongodb://db.example?tlsCertificateKeyFilePassword=se@cret&appName=me", "db.example"),
+        ("mongodb://db.example/?appName=orders@team", "db.example"),
+        ("mongodb://[fe80::1]:27017/", "fe80::1"),
         ("mongodb://%2Ftmp%2Fmongodb.sock/app", "/tmp/mongodb.sock"),
         ("mongodb+srv://user:secret@cluster.example/?tls=true", "cluster.example"),
     ],
@@ -348,6 +379,37 @@ def test_a_probe_that_breaks_in_the_constructor_leaves_the_client_as_it_is(serve
 def test_the_server_address_is_the_first_seeds_and_nothing_else(host, address):
     """Never a password, whatever the application passes."""
     assert address == module._first_host(host, "localhost")
+
+
+def test_a_client_made_of_anothers_options_is_the_applications_own(sink, probes):
+    """The options hold our listener of the first client; only what the driver itself duplicates is internal."""
+    first = pymongo.MongoClient(connect=False)
+    second = pymongo.MongoClient(connect=False, event_listeners=first.options.event_listeners)
+
+    assert {("sync", "localhost"): 2} == sink.collect().points(ACTIVE)
+    first.close()
+    second.close()
+
+
+def test_readers_do_not_mind_clients_of_new_servers(sink, probes):
+    """Two readers collect while clients of ever new servers are constructed: no probe breaks, and none is missed."""
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            sink.collect()
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    clients = [pymongo.MongoClient(f"db{number}.example", connect=False) for number in range(150)]
+    done.set()
+    for reader in readers:
+        reader.join()
+
+    assert 150 == sum(sink.collect().points(ACTIVE).values())
+    for client in clients:
+        client.close()
 
 
 def test_a_driver_that_hides_its_monitors_has_no_monitor_sockets(server, sink, probes, monkeypatch):

@@ -47,11 +47,13 @@ def test_a_closed_pool_counts_while_it_has_connections():
     assert ([], 0) == (connections.pools(), connections.opened())
 
 
-def test_clearing_tells_what_each_pool_had():
-    """What a dropped client had open is counted as closed."""
+def test_what_is_not_kept_is_told():
+    """What a dropped client had open is counted as closed, but for sockets that are still there."""
     connections = Connections()
-    connections.pool(("a", 1)).connections[1] = Connection(0.0, None)
+    connections.pool(("a", 1)).connections.update({number: Connection(0.0, None) for number in range(3)})
     connections.pool(("b", 2))
 
-    assert [("a:1", 1), ("b:2", 0)] == list(connections.clear())
+    assert [("a:1", 2), ("b:2", 0)] == list(connections.keep({("a", 1): 1, ("c", 3): 1}))
+    assert 1 == connections.opened()
+    assert [("a:1", 1)] == list(connections.keep({}))
     assert [] == connections.pools()

@@ -10,6 +10,8 @@ import pymongo
 from mongo import eventually, sockets_to
 from otel_resinstr.mongodb import _driver
 
+HOLDER = SimpleNamespace(conn=7)  # nothing that a weak reference can be made to
+
 
 def test_a_clients_sockets_are_those_of_its_pool_and_its_monitors(server):
     """What is read from the driver is what the kernel says."""
@@ -25,8 +27,10 @@ def test_a_clients_sockets_are_those_of_its_pool_and_its_monitors(server):
 
 def test_a_driver_without_the_attributes_tells_nothing():
     """A later driver may have renamed all of it: unknown, not zero, and no error."""
-    assert [] == _driver.monitor_pools(object())
+    assert [] == _driver.monitor_pools(object()) == _driver.pools(object())
+    assert [] == _driver.pools(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()})))
     assert [] == _driver.monitor_pools(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()})))
+    assert [] == _driver.left_open(object()) == _driver.left_open(SimpleNamespace(address=1, conns=[HOLDER]))
     assert _driver.sockets(object()) is None
     assert _driver.pending(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()}))) is None
 

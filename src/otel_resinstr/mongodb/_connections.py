@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     Address = tuple[str, int | None]
 
@@ -76,11 +76,15 @@ class Connections:
         """How many connections there are."""
         return sum(len(pool.connections) for pool in self.pools())
 
-    def clear(self) -> Iterator[tuple[str, int]]:
-        """Forget everything; yields how many connections each pool had."""
-        pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            yield pool.name, len(pool.connections)
+    def keep(self, left: Mapping[Address, int]) -> Iterator[tuple[str, int]]:
+        """Forget all connections but so many of each pool; yields how many of each pool were forgotten."""
+        for address, pool in list(self._pools.items()):
+            gone = max(0, len(pool.connections) - left.get(address, 0))
+            for _ in range(gone):
+                pool.connections.popitem()
+            if not pool.connections:
+                del self._pools[address]
+            yield pool.name, gone
 
 
 def pool_name(address: Address) -> str:

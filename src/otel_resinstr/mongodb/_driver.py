@@ -7,6 +7,7 @@ Each function says None where an attribute is not there (any more), and then the
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,25 @@ def _monitor_pools(client: Any) -> Iterator[Any]:
             pool = getattr(owner, "_pool", None)
             if pool is not None:
                 yield pool
+
+
+def pools(client: Any) -> list[Any]:
+    """The pools from which *client*'s commands take their connections."""
+    found = (getattr(server, "_pool", None) for server in _servers(client))
+    return [pool for pool in found if pool is not None]
+
+
+def left_open(pool: Any) -> list[tuple[tuple[str, int | None], weakref.ref[Any]]]:
+    """What keeps the sockets of *pool*'s idle connections open once nobody has the pool: with the server's address.
+
+    An asyncio transport and its protocol refer to each other, so that it is the garbage collector that closes the
+    socket, in its own time.
+    """
+    try:
+        holders = [connection.conn for connection in list(pool.conns)]
+        return [(pool.address, weakref.ref(getattr(holder, "get_conn", holder))) for holder in holders]
+    except (AttributeError, TypeError):
+        return []
 
 
 def sockets(pool: Any) -> int | None:

@@ -8,10 +8,11 @@ construct one of them) and their `close`. A client that nobody keeps dies exactl
 from __future__ import annotations
 
 import inspect
+import re
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
@@ -24,12 +25,14 @@ from otel_resinstr.mongodb import _driver
 from otel_resinstr.mongodb._connections import DEFAULT_MAX_POOL_SIZE, Connection, Connections, PoolState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from types import FrameType
 
     from pymongo import monitoring
 
     from otel_resinstr._probe import Lease
     from otel_resinstr._site import Site
+    from otel_resinstr.mongodb._connections import Address
 
 SYNC = "sync"
 ASYNC = "async"
@@ -53,7 +56,10 @@ class Client:
         """The ledger's, while the constructor runs."""
         self.key = 0
         self.ref: weakref.ref[Any] | None = None
-        self.listener: weakref.ref[Any] | None = None
+        self.pools: weakref.WeakSet[Any] = weakref.WeakSet()
+        """The driver's, for the commands of an asynchronous client."""
+        self.left: list[tuple[Address, weakref.ref[Any]]] = []
+        """What an asynchronous client that was dropped has left behind: as long as it lives, a socket is open."""
         self.over = False
         """Closed or dropped, though it may still be there, or its sockets."""
         self.ended = False
@@ -110,8 +116,7 @@ class Clients:
         self._lock = threading.RLock()
         # By the driver's client's id: two of them compare equal if they know the same servers.
         self._live: dict[int, Client] = {}
-        # Clients that are gone, but not all of their sockets: an asynchronous client that is dropped leaves some
-        # to the garbage collector.
+        # Clients that are gone, but not all of their sockets.
         self._lingering: list[Client] = []
         # Filled by weak references' callbacks, which may run at any moment in any thread and must take no lock.
         self._dropped: deque[Client] = deque()
@@ -203,38 +208,36 @@ class Clients:
         given = kwargs.get(option)
         if not isinstance(given, (list, tuple, type(None))):
             return None  # The driver says what is wrong with it.
+        # A client that is made of another's options, by the driver or by the application, brings the other's along.
         own = [listener for listener in given or () if not isinstance(listener, PoolListener)]
         client = Client(
             kind,
             self._server_address(_first_host(args[0] if args else kwargs.get("host"), instance.HOST)),
             application_site(inspect.currentframe()),
-            # A client that the driver duplicates passes on the arguments of the first, ours among them.
-            internal=len(own) < len(given or ()),
+            internal=_is_driver(inspect.currentframe()),
         )
         if self.life is not None and not client.internal:
             self.life.constructing(client)
-        listener = PoolListener(self, client)
-        client.listener = weakref.ref(listener)
-        return client, {**kwargs, option: [*own, listener]}
+        return client, {**kwargs, option: [*own, PoolListener(self, client)]}
 
     def _constructed(self, client: Client, instance: Any, error: BaseException | None) -> None:
         with self._lock:
             self._bury()  # first: the id may be that of one that has died
             if error is None:
                 client.key = id(instance)
-                client.ref = weakref.ref(instance, lambda _ref: self._dropped.append(client))
+                client.ref = weakref.ref(instance, lambda _ref: self._gone(client))
                 self._live[client.key] = client
                 self._seen[client.server_address, client.kind] = None
             else:
-                self._end(client)
-        self._find_monitors(client)
+                self._end(client, {})
+        self._find_pools(client)
         if self.life is not None and not client.internal:
             self.life.constructed(client, error)
 
     def _closing(self, instance: Any) -> None:
         client = self._live.get(id(instance))
         if client is not None:
-            self._find_monitors(client)
+            self._find_pools(client)
 
     def _closed(self, instance: Any) -> None:
         client = self._live.get(id(instance))
@@ -249,41 +252,49 @@ class Clients:
             if self.life is not None and not client.internal:
                 self.life.ended(client, reason)
 
+    def _gone(self, client: Client) -> None:
+        # What the client had is still there. A synchronous pool closes its sockets when it goes; the monitors', which
+        # stay for a moment, are counted by themselves. An asynchronous one leaves a cycle behind for each socket.
+        client.left = [left for pool in client.pools for left in _driver.left_open(pool)]
+        self._dropped.append(client)
+
     def _bury(self) -> None:
         """Account for the clients that died since; called with the lock held."""
         while self._dropped:
             client = self._dropped.popleft()
             del self._live[client.key]
             self._over(client, DROPPED)
+            for pool in client.connections.pools():
+                pool.exists = False  # its sockets may be there; nobody can take them
             self._lingering.append(client)
-        lingering = []
         for client in self._lingering:
-            # All that belongs to a pool refers to the client's listener. A synchronous pool closes its sockets when
-            # it goes, and goes with the client; what stays for a moment are its monitors, counted by themselves.
-            if client.kind == ASYNC and client.listener is not None and client.listener() is not None:
-                lingering.append(client)
-            else:
-                self._end(client)
-        self._lingering = lingering
+            left = Counter(address for address, ref in client.left if ref() is not None)
+            self._end(client, left)
+        self._lingering = [client for client in self._lingering if not client.ended]
 
-    def _end(self, client: Client) -> None:
+    def _end(self, client: Client, left: Mapping[Address, int]) -> None:
         # The driver closes the sockets of a dropped client without an event.
-        client.ended = True
-        for pool_name, count in client.connections.clear():
+        client.ended = not left
+        for pool_name, count in client.connections.keep(left):
             if count and self.pool is not None:
                 self.pool.closed(pool_name, DROPPED, count)
 
-    def _find_monitors(self, client: Client) -> None:
+    def _find_pools(self, client: Client) -> None:
         instance = None if client.ref is None else client.ref()
         if instance is not None:
             with self._lock:
                 for pool in _driver.monitor_pools(instance):
                     self._monitors[pool] = client.server_address
+                if client.kind == ASYNC:
+                    client.pools.update(_driver.pools(instance))
 
     def _forked(self) -> None:
         # The clients are there in the child too; the driver gives each new pools, and new connection ids from 1.
         self._lock = threading.RLock()
+        # Who died in the parent is nothing to tell of here, and whoever would be told has not renewed its lock yet.
+        (life, self.life), (pool, self.pool) = (self.life, None), (self.pool, None)
         self._bury()
+        self.life, self.pool = life, pool
         for client in (*self._live.values(), *self._lingering):
             client.connections = Connections()
 
@@ -295,23 +306,28 @@ class Clients:
             self._bury()
             return [*self._live.values(), *self._lingering]
 
+    def _servers_seen(self) -> list[tuple[str, str]]:
+        with self._lock:
+            return list(self._seen)
+
     def _active(self) -> Iterable[Observation]:
-        live = self.live()
-        counts = dict.fromkeys(self._seen, 0)  # a zero that is known: the last one has ended
-        for client in live:
+        counts = dict.fromkeys(self._servers_seen(), 0)  # a zero that is known: the last one has ended
+        for client in self.live():
             if not client.over and not client.internal:
-                counts[client.server_address, client.kind] += 1
+                key = client.server_address, client.kind
+                counts[key] = counts.get(key, 0) + 1
         for (server_address, kind), count in counts.items():
             yield Observation(
                 count, {semconv.SERVER_ADDRESS: server_address, semconv.MONGODB_CLIENT_TYPE: kind}
             )
 
     def _sockets(self) -> Iterable[Observation]:
-        live = self.live()
-        in_pools = {server_address: 0 for server_address, _ in self._seen}
-        for client in live:
-            in_pools[client.server_address] += client.connections.opened()
-            self._find_monitors(client)
+        in_pools = {server_address: 0 for server_address, _ in self._servers_seen()}
+        for client in self.live():
+            in_pools[client.server_address] = (
+                in_pools.get(client.server_address, 0) + client.connections.opened()
+            )
+            self._find_pools(client)
         yield from _by_server(in_pools, "pool")
         yield from _by_server(self._monitor_sockets(in_pools), "monitor")
 
@@ -327,7 +343,7 @@ class Clients:
             return counts
         counts = dict.fromkeys(servers, 0)
         for server, count in counted:
-            counts[server] += count or 0
+            counts[server] = counts.get(server, 0) + (count or 0)
         return counts
 
     # What the driver calls, through the listener
@@ -368,8 +384,8 @@ class Clients:
             return
         connection.used_since = None
         self._opened(pool, connection)
-        # The moment to see monitors of servers that were discovered after the client was constructed.
-        self._find_monitors(client)
+        # The moment to see pools of servers that were discovered after the client was constructed.
+        self._find_pools(client)
 
     def connection_closed(self, client: Client, event: monitoring.ConnectionClosedEvent) -> None:
         """A connection was closed, or could not be opened."""
@@ -428,18 +444,34 @@ def _by_server(counts: dict[str, int], kind: str) -> Iterable[Observation]:
         )
 
 
+# A host name, an address, or the path of a Unix socket; the port is left out.
+_SEED = re.compile(r"(?P<socket>/.+)|\[(?P<v6>[^\]@]+)\](:\d*)?|(?P<host>[^:@/?&=\s]+)(:\d*)?", re.DOTALL)
+
+
 def _first_host(host: Any, default: str) -> str:
-    """The first seed's host name, or path of a Unix socket: never what stands around it in a URI, like a password."""
+    """The first seed's host name, or path of a Unix socket: never what stands around it in a URI, like a password.
+
+    What is none of them is a mistake that the driver will tell of: then it is *default*.
+    """
     first = host[0] if isinstance(host, (list, tuple)) and host else host
     if not isinstance(first, str):
         return default
-    seed = first.partition("://")[2] or first
-    seed = seed.rpartition("@")[2] if "@" in seed else seed
-    seed = (
-        unquote(seed.partition("?")[0].partition("/")[0].partition(",")[0])
-        if not seed.startswith("/")
-        else seed
-    )
-    if seed.startswith("["):
-        return seed[1:].partition("]")[0]
-    return (seed if seed.startswith("/") else seed.partition(":")[0]) or default
+    scheme, separator, rest = first.partition("://")
+    if separator:
+        # The options come off first: an "@" in them is no end of the user's name and password.
+        hosts, _, path = rest.partition("?")[0].partition("/")
+        seed = default if "@" in path else unquote(hosts.rpartition("@")[2].partition(",")[0])
+    else:
+        seed = scheme.partition(",")[0]
+    found = _SEED.fullmatch(seed)
+    return default if found is None else found["socket"] or found["v6"] or found["host"]
+
+
+def _is_driver(frame: FrameType | None) -> bool:
+    """Whether the driver itself constructs a client: the first frame outside of us is one of its own."""
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in ("otel_resinstr", "wrapt"):
+            return package == "pymongo"
+        frame = frame.f_back
+    return False

@@ -96,7 +96,7 @@ class Ledger:
     def _forked(self) -> None:
         self._restart()
         for client in self._clients.live():
-            if not client.over:
+            if not client.over and not client.internal:
                 self._line(client).active += 1
 
     def _created_observations(self) -> Iterable[Observation]:
