@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
@@ -284,3 +286,46 @@ instruments.histogram(PROCESS_UPTIME).record(1)
 let_go()
 """
     )
+
+
+class Interrupted:
+    """A histogram of the SDK's in whose middle a signal handler records; its lock cannot be taken twice."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.recorded = []
+
+    def record(self, value, attributes):
+        assert self.lock.acquire(blocking=False)
+        if value == 1:
+            self.handler()
+        self.recorded.append((value, attributes))
+        self.lock.release()
+
+
+def test_a_record_in_the_middle_of_another_waits_for_it():
+    """Of the same thread only: in the SDK it would wait for itself, and the application for ever."""
+    histogram = Interrupted()
+    recorder = _instruments.Recorder(histogram)
+    histogram.handler = lambda: recorder.record(2, {"in": "handler"})
+
+    recorder.record(1, {"in": "thread"})
+    recorder.record(3, {})
+
+    assert [(1, {"in": "thread"}), (2, {"in": "handler"}), (3, {})] == histogram.recorded
+    assert not _instruments._recording
+
+
+def test_what_was_interrupted_may_be_recorded_by_another_thread(monkeypatch):
+    """Two threads may both have seen that there is one: the second finds nothing."""
+
+    class Taken(list):
+        def popleft(self):
+            self.clear()
+            raise IndexError
+
+    monkeypatch.setattr(_instruments, "_interrupted", Taken([None]))
+    histogram = Interrupted()
+    _instruments.Recorder(histogram).record(4, {})
+
+    assert [(4, {})] == histogram.recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import threading
 import types
@@ -326,6 +327,34 @@ def test_what_is_to_end_the_application_passes(error, library, sink, start, capl
         library.work(1)
     assert {PROCESS_UPTIME.name: {(): 7}} == sink.collect().as_dict()
     assert [] == lines(caplog)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no alarm there")
+def test_what_a_signal_handler_raises_goes_on_to_the_application(start, library):
+    """A limit on the time of a task may run out in the middle of our code: that ends the task, and not the probe."""
+
+    class Watching(Healthy):
+        def work(self, wrapped, instance, args, kwargs):
+            self.lease.guard(signal.raise_signal, signal.SIGALRM)
+            return wrapped(*args)
+
+        def start(self, lease):
+            self.lease = lease
+            lease.patch(library, "work", self.work)
+
+    def out_of_time(_number, _frame):
+        raise TimeoutError
+
+    probe = Watching(library)
+    start(probe)
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    try:
+        with pytest.raises(TimeoutError):
+            library.work(1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert not probe.lease.ended
 
 
 def test_the_guard_hands_on_arguments_and_result(sink, start, library):

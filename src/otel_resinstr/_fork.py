@@ -27,7 +27,8 @@ def add(callback: Callable[[], None]) -> None:
 def add_at_last(callback: Callable[[], None]) -> None:
     """Call *callback* in each forked child after all others, for the life of the process.
 
-    For what starts a thread: until then the child has one only, and locks are renewed without being waited for.
+    For what belongs to the package and to no probe, and for what starts a thread: until then the child has one only,
+    and locks are renewed without being waited for.
     """
     global _at_last  # noqa: PLW0603  one process has one list
     _at_last = (*_at_last, callback)

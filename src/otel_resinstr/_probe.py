@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import signal
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
     from opentelemetry._logs import LoggerProvider
-    from opentelemetry.metrics import Histogram, MeterProvider
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.types import AnyValue
 
-    from otel_resinstr._instruments import Read
+    from otel_resinstr._instruments import Read, Recorder
     from otel_resinstr._patch import Wrapper
     from otel_resinstr.semconv import Event, Metric
 
@@ -82,12 +83,17 @@ class Lease:
         self.ended = False
 
     def guard(self, function: Callable[..., _T], *args: Any) -> _T | None:
-        """Call *function*; None if it raises, which ends the lease, and None once the lease has ended."""
+        """Call *function*; None if it raises, which ends the lease, and None once the lease has ended.
+
+        What the application's own signal handler raises meanwhile is the application's, and goes on to it.
+        """
         if self.ended:
             return None
         try:
             return function(*args)
-        except Exception as error:  # noqa: BLE001  the boundary: a broken probe must not harm the application
+        except Exception as error:  # the boundary: a broken probe must not harm the application
+            if _is_a_handlers(error):
+                raise
             self._broke(error)
             return None
 
@@ -124,7 +130,7 @@ class Lease:
 
         self.at_end(self._telemetry.instruments.observe(metric, lambda: self.guard(whole)))
 
-    def histogram(self, metric: Metric) -> Histogram:
+    def histogram(self, metric: Metric) -> Recorder:
         """Make the histogram of *metric*. Recording is for code inside the guard."""
         return self._telemetry.instruments.histogram(metric)
 
@@ -214,3 +220,11 @@ class Running:
         _fork.remove(self._telemetry.events.renew)
         self._telemetry.events.close()
         self._telemetry.ticker.settle()
+
+
+def _is_a_handlers(error: Exception) -> bool:
+    """Whether a signal handler raised *error*, as those do that limit the time of a task, in the middle of our code."""
+    with contextlib.suppress(RecursionError):  # then it is ours too
+        handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
+        return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+    return False
