@@ -239,3 +239,11 @@ assert ["mongodb.client.create"] * 2 == [span.name for span in sink.spans()]
 assert ["mongodb.client.churn"] == [event.event_name for event in sink.events()]
 """
     )
+
+
+def test_settings_of_another_type_are_refused_before_anything_starts():
+    """In code, where it is made: nothing is half instrumented."""
+    with pytest.raises(TypeError, match=r"^settings: takes otel_resinstr\.Settings, not str$"):
+        otel_resinstr.instrument("process.*")
+
+    assert [] == [subject for subject in SUBJECTS if subject().is_instrumented_by_opentelemetry]

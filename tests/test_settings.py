@@ -217,3 +217,41 @@ def test_each_setting_says_what_the_readme_has_to_say(field):
 def test_the_shown_default_of_a_list_is_a_word():
     """`()` would say nothing to who does not write Python."""
     assert ["nothing", "10.0"] == [settings._shown(()), settings._shown(10.0)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("churn_count", 0),
+        ("churn_count", -1),
+        ("churn_count", 2.5),
+        ("cpu_window", "long"),
+        ("cpu_window", None),
+    ],
+)
+def test_in_code_a_value_that_is_not_accepted_raises(field, value):
+    """Where it is made, with what is accepted; a probe that broke of it would be blamed instead."""
+    with pytest.raises(ValueError, match=f"^{field}={value!r} is not accepted: it takes a "):
+        Settings(**{field: value})
+
+
+def test_in_code_text_is_read_as_the_environments_is():
+    """A pattern is a pattern, and not a list of letters."""
+    assert Settings(disabled_probes=("mongodb.*",), cpu_window=2.0) == Settings(
+        disabled_probes="mongodb.*", cpu_window="2"
+    )
+
+
+def test_an_application_whose_logging_breaks_is_not_harmed_by_a_warning(monkeypatch):
+    """A filter of its own that raises, and a bad setting."""
+    monkeypatch.setattr(settings, "_warned", set())
+    logger = logging.getLogger("otel_resinstr")
+
+    def impolite(_record):
+        raise RuntimeError
+
+    logger.addFilter(impolite)
+    try:
+        assert Settings() == Settings.from_environment({"OTEL_RESINSTR_CPU_WINDOW": "banana"})
+    finally:
+        logger.removeFilter(impolite)

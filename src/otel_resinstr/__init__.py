@@ -30,7 +30,8 @@ def instrument(
 ) -> None:
     """Start every subject that is not running yet.
 
-    Never raises: a probe that cannot start is reported in the log and left out.
+    A probe that cannot start is reported in the log and left out. Raises TypeError, and nothing else, where *settings*
+    are no `Settings`.
 
     Args:
         settings: What to watch and how; by default what the environment says.
@@ -38,6 +39,8 @@ def instrument(
         tracer_provider: Where spans go; likewise.
         logger_provider: Where events go; likewise.
     """
+    if not isinstance(settings, (Settings, type(None))):
+        raise TypeError(f"settings: takes otel_resinstr.Settings, not {type(settings).__qualname__}")
     for subject in SUBJECTS:
         instrumentor = subject()
         if not instrumentor.is_instrumented_by_opentelemetry:

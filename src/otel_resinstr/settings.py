@@ -7,6 +7,7 @@ means stand in the field's metadata, from which the table in the README is made.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import fnmatch
 import logging
@@ -53,7 +54,11 @@ _COUNT = "a whole number from 1 to 10000"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose; immutable. Each field says in its metadata which environment variable sets it."""
+    """What the user chose; immutable. Each field says in its metadata which environment variable sets it.
+
+    Text is read as the environment's is: `disabled_probes="mongodb.*"`. Raises ValueError for a value that is not
+    accepted: in code a mistake is found where it is made.
+    """
 
     disabled_probes: tuple[str, ...] = _setting(
         (),
@@ -104,6 +109,19 @@ class Settings:
         _SECONDS,
         "The window of `mongodb.client.churn`.",
     )
+
+    def __post_init__(self) -> None:
+        """Check what the code chose as what the environment says is checked."""
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if value == setting.default:
+                continue
+            text = ",".join(value) if isinstance(value, (tuple, list)) else str(value)
+            try:
+                object.__setattr__(self, setting.name, setting.metadata["read"](text))
+            except ValueError:
+                message = f"{setting.name}={value!r} is not accepted: it takes {setting.metadata['accepts']}"
+                raise ValueError(message) from None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -165,4 +183,5 @@ def _warn_once(message: str) -> None:
     # Each subject's instrumentor reads the environment: without this the same line would come once a subject.
     if message not in _warned:
         _warned.add(message)
-        _logger.warning(message)
+        with contextlib.suppress(Exception):  # a filter or handler of the application's that raises
+            _logger.warning(message)
