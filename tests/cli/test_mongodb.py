@@ -159,6 +159,22 @@ def test_a_server_that_does_not_answer_is_a_failure_without_its_password(monkeyp
     assert "Start it, or correct --mongodb-uri; without it the demo starts a server of its own." == second
 
 
+def test_a_file_that_cannot_be_read_is_a_failure(tmp_path):
+    """A certificate that the URI names, for example."""
+    uri = f"mongodb://127.0.0.1/?tls=true&tlsCAFile={tmp_path / 'nowhere'}"
+
+    with pytest.raises(Failure, match="no MongoDB answers at the given URI: FileNotFoundError: "):
+        connect(uri)
+
+
+def test_a_name_that_does_not_resolve_is_named(monkeypatch):
+    """Without a scheme it is a host's name."""
+    monkeypatch.setattr(_mongodb, "_ANSWERS_WITHIN_MS", 100)
+
+    with pytest.raises(Failure, match=r"nonsense\.invalid:27017"):
+        connect("nonsense.invalid")
+
+
 @pytest.mark.parametrize("uri", ["http://x", "mongodb://ann:sec/ret@host:x", "mongodb://ann:secret@:x", ""])
 def test_what_is_no_uri_is_a_failure_without_its_password(uri):
     """pymongo's own words, without what nobody should read over a shoulder."""

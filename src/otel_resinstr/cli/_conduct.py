@@ -52,11 +52,12 @@ def demo(  # noqa: PLR0913  the options of the command
         found = _collector.find(otelcol, os.environ)
         receiver = Sink(folder) if found is None else Collector(programs, found, folder)
         stack.callback(receiver.stop)
-        uri = mongodb_uri or _mongodb.start_server(programs, folder)
+        uri = _mongodb.start_server(programs, folder) if mongodb_uri is None else mongodb_uri
         server = _mongodb.connect(uri)
         stack.callback(server.close)
         _tell(
-            told, f"MongoDB      {server.description}, {'given' if mongodb_uri else 'started for this demo'}"
+            told,
+            f"MongoDB      {server.description}, {'given' if mongodb_uri is not None else 'started for this demo'}",
         )
         _tell(told, f"Telemetry    received by {receiver.description}")
         _tell(told, f"Application  {_phases.application()}, under opentelemetry-instrument")

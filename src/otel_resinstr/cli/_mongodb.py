@@ -93,7 +93,7 @@ def connect(uri: str) -> Server:
             serverSelectionTimeoutMS=_ANSWERS_WITHIN_MS,
             socketTimeoutMS=_ANSWERS_WITHIN_MS,
         )
-    except (PyMongoError, ValueError) as error:
+    except (PyMongoError, ValueError, OSError) as error:  # OSError: a file that the URI names cannot be read
         raise _no_answer(error, uri) from None
     try:
         return Server(client, client.admin.command("buildInfo"))
@@ -103,8 +103,10 @@ def connect(uri: str) -> Server:
 
 
 def _no_answer(error: Exception, uri: str) -> Failure:
-    user_info = uri.partition("://")[2].rpartition("@")[0]
-    text = str(error).replace(uri, "the URI")
+    _, scheme, rest = uri.partition("://")
+    user_info = rest.rpartition("@")[0]
+    # What is no URI at all may be a word, such as a host's name, that the error needs.
+    text = str(error).replace(uri, "the URI") if scheme else str(error)
     text = text.replace(user_info, "...") if user_info else text
     text = re.split(r" \(configured timeouts|, Timeout: ", text)[0]
     return Failure(
