@@ -40,13 +40,13 @@ def own_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
-def run_python(code: str, *, timeout: float = 60, **environ: str) -> str:
+def run_python(code: str, *arguments: str, timeout: float = 60, **environ: str) -> str:
     """Run *code* in a new interpreter with no settings but *environ*, and return what it printed.
 
     It fails if the program does, or says anything on its standard error: a warning, a traceback that was ignored.
     """
     program = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
         env=clean_environ(**environ),
         capture_output=True,
         text=True,

@@ -54,6 +54,8 @@ def test_all_settings_can_be_set_together(caplog):
         "OTEL_RESINSTR_EVENTLOOP_WINDOW": "30",
         "OTEL_RESINSTR_MONGODB_CHURN_COUNT": "5",
         "OTEL_RESINSTR_MONGODB_CHURN_WINDOW": "1e1",
+        "OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH": "1024",
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http, database/dup",
         "OTEL_SERVICE_NAME": "shop",
     }
     assert Settings(
@@ -64,8 +66,10 @@ def test_all_settings_can_be_set_together(caplog):
         eventloop_window=30.0,
         churn_count=5,
         churn_window=10.0,
+        query_text_length=1024,
+        old_database_names=True,
     ) == Settings.from_environment(environ)
-    assert set(VARIABLES) == {variable for variable in environ if variable.startswith(PREFIX)}
+    assert set(VARIABLES) == set(environ) - {"OTEL_SERVICE_NAME"}
     assert [] == caplog.records
 
 
@@ -118,6 +122,43 @@ def test_what_is_no_count_is_not_accepted(caplog, text):
             "10 is used instead"
         )
     ] == caplog.messages
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("1024", 1024), ("65536", 65536)])
+def test_a_length_is_accepted(caplog, text, value):
+    """0 is one too: nothing."""
+    assert value == read("MONGODB_QUERY_TEXT_LENGTH", text)
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize("text", ["-1", "65537", "true", "1.5"])
+def test_what_is_no_length_is_not_accepted(caplog, text):
+    """The default leaves the text out."""
+    assert 0 == read("MONGODB_QUERY_TEXT_LENGTH", text)
+    assert [
+        (
+            f"OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH={text!r} is not accepted: it takes a whole number from 0 to "
+            "65536; 0 is used instead"
+        )
+    ] == caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("database/dup", True),
+        ("http/dup,database/dup", True),
+        ("database , database/dup", True),
+        ("database", False),
+        ("http/dup", False),
+        ("database/DUP", False),
+        ("database/dupe", False),
+    ],
+)
+def test_old_names_are_opted_into_as_for_all_instrumentations(caplog, text, value):
+    """One name in a list for all; what does not concern us is passed over in silence."""
+    assert value is Settings.from_environment({"OTEL_SEMCONV_STABILITY_OPT_IN": text}).old_database_names
+    assert [] == caplog.records
 
 
 @pytest.mark.parametrize("variable", [*VARIABLES, "OTEL_RESINSTR_BANANA"])
@@ -204,7 +245,7 @@ def test_each_setting_says_what_the_readme_has_to_say(field):
     metadata = field.metadata
 
     assert {"variable", "read", "accepts", "meaning"} == set(metadata)
-    assert metadata["variable"].startswith(PREFIX)
+    assert metadata["variable"].startswith(PREFIX) or metadata["variable"] == "OTEL_SEMCONV_STABILITY_OPT_IN"
     assert metadata["variable"] == metadata["variable"].upper()
     assert metadata["meaning"].endswith(".")
     assert not metadata["accepts"].endswith(".")

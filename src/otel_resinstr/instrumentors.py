@@ -15,6 +15,7 @@ from otel_resinstr.eventloop.blocked import Blocked
 from otel_resinstr.eventloop.delay import Delay
 from otel_resinstr.eventloop.loops import Loops
 from otel_resinstr.mongodb.clients import Clients
+from otel_resinstr.mongodb.commands import Commands
 from otel_resinstr.mongodb.ledger import Ledger
 from otel_resinstr.mongodb.pool import Pool
 from otel_resinstr.process import ProcessReading
@@ -121,6 +122,11 @@ class MongoDBInstrumentor(SubjectInstrumentor):
         clients = Clients()
         yield clients
         yield Pool(clients)
+        yield Commands(
+            clients,
+            query_text_length=settings.query_text_length,
+            old_names=settings.old_database_names,
+        )
         yield Ledger(clients, churn_count=settings.churn_count, churn_window=settings.churn_window)
 
 

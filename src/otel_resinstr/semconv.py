@@ -78,14 +78,32 @@ CODE_STACKTRACE = "code.stacktrace"
 CPU_MODE = "cpu.mode"
 DB_CLIENT_CONNECTION_POOL_NAME = "db.client.connection.pool.name"
 DB_CLIENT_CONNECTION_STATE = "db.client.connection.state"
+DB_COLLECTION_NAME = "db.collection.name"
+DB_NAMESPACE = "db.namespace"
+DB_OPERATION_BATCH_SIZE = "db.operation.batch.size"
+DB_OPERATION_NAME = "db.operation.name"
+DB_QUERY_TEXT = "db.query.text"
+DB_RESPONSE_STATUS_CODE = "db.response.status_code"
 DB_SYSTEM_NAME = "db.system.name"
 DISK_IO_DIRECTION = "disk.io.direction"
 ERROR_TYPE = "error.type"
+NETWORK_PEER_ADDRESS = "network.peer.address"
+NETWORK_PEER_PORT = "network.peer.port"
+NETWORK_TRANSPORT = "network.transport"
 PROCESS_CONTEXT_SWITCH_TYPE = "process.context_switch.type"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 SYSTEM_PAGING_FAULT_TYPE = "system.paging.fault.type"
 THREAD_NAME = "thread.name"
+
+# Attributes of the conventions as they were, for back ends that do not know the new names
+DB_MONGODB_COLLECTION = "db.mongodb.collection"
+DB_NAME = "db.name"
+DB_OPERATION = "db.operation"
+DB_STATEMENT = "db.statement"
+DB_SYSTEM = "db.system"
+NET_PEER_NAME = "net.peer.name"
+NET_PEER_PORT = "net.peer.port"
 
 # Attributes of ours
 ASYNCIO_EVENTLOOP_BLOCKED_DURATION = "asyncio.eventloop.blocked.duration"
@@ -104,6 +122,7 @@ MONGODB_CLIENT_SITE_ACTIVE = "mongodb.client.site.active_instance.count"
 MONGODB_CLIENT_SOCKET_TYPE = "mongodb.client.socket.type"
 MONGODB_CLIENT_TYPE = "mongodb.client.type"
 MONGODB_CONNECTION_CLOSE_REASON = "mongodb.connection.close.reason"
+MONGODB_POOL_WAIT_TIME = "mongodb.pool.wait_time"
 RESINSTR_PROBE = "resinstr.probe"
 RESINSTR_EVENT_REPEATED = "resinstr.event.repeated"
 
@@ -288,7 +307,7 @@ ASYNCIO_EVENTLOOP_BLOCKED = Metric(
 
 # mongodb: what pymongo clients do
 
-_CONNECTION_BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+_DB_BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 
 
 def _connection_time(moment: str, description: str) -> Metric:
@@ -300,10 +319,29 @@ def _connection_time(moment: str, description: str) -> Metric:
         description=description,
         origin=Origin.DEVELOPMENT,
         attributes=(DB_CLIENT_CONNECTION_POOL_NAME,),
-        boundaries=_CONNECTION_BOUNDARIES,
+        boundaries=_DB_BOUNDARIES,
     )
 
 
+DB_CLIENT_OPERATION_DURATION = Metric(
+    probe="mongodb.commands",
+    name="db.client.operation.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    description="Duration of database client operations.",
+    origin=Origin.STABLE,
+    attributes=(
+        DB_SYSTEM_NAME,
+        DB_OPERATION_NAME,
+        DB_NAMESPACE,
+        DB_COLLECTION_NAME,
+        SERVER_ADDRESS,
+        SERVER_PORT,
+        ERROR_TYPE,
+        DB_RESPONSE_STATUS_CODE,
+    ),
+    boundaries=_DB_BOUNDARIES,
+)
 DB_CLIENT_CONNECTION_COUNT = Metric(
     probe="mongodb.pool",
     name="db.client.connection.count",
@@ -419,6 +457,11 @@ MONGODB_CLIENT_CLOSED = Metric(
     precedent="azure.cosmosdb.client.active_instance.count",
 )
 
+MONGODB_COMMAND = Span(
+    probe="mongodb.commands",
+    name="{db.operation.name} {db.collection.name}",
+    description="A command: CLIENT; with `mongodb.pool.wait_time`, what it had waited for its connection.",
+)
 MONGODB_CLIENT_CREATE = Span(
     probe="mongodb.ledger",
     name="mongodb.client.create",

@@ -39,6 +39,17 @@ def _count(text: str) -> int:
     return value
 
 
+def _length(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65536:  # noqa: PLR2004  said in _LENGTH
+        raise ValueError(text)
+    return value
+
+
+def _old_database_names(text: str) -> bool:
+    return "database/dup" in _names(text)
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -50,6 +61,7 @@ def _setting(default: Any, variable: str, read: Callable[[str], Any], accepts: s
 
 _SECONDS = "a number of seconds from 0.001 to 86400"
 _COUNT = "a whole number from 1 to 10000"
+_LENGTH = "a whole number from 0 to 65536"
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,22 @@ class Settings:
         _SECONDS,
         "The window of `mongodb.client.churn`.",
     )
+    query_text_length: int = _setting(
+        0,
+        "MONGODB_QUERY_TEXT_LENGTH",
+        _length,
+        _LENGTH,
+        "Longest `db.query.text` on a command's span: its keys, with `?` for each value. 0 leaves it out.",
+    )
+    old_database_names: bool = field(
+        default=False,
+        metadata={
+            "variable": "OTEL_SEMCONV_STABILITY_OPT_IN",  # not of ours: all instrumentations read it
+            "read": _old_database_names,
+            "accepts": "names separated by commas; `database/dup` is the one that is looked for",
+            "meaning": "With `database/dup`, spans of commands have the attributes' old names beside the new ones.",
+        },
+    )
 
     def __post_init__(self) -> None:
         """Check what the code chose as what the environment says is checked."""
@@ -135,9 +163,9 @@ class Settings:
         chosen = {}
         for variable, text in environ.items():
             # The OpenTelemetry specification: an empty value is an unset one.
-            if not variable.startswith(PREFIX) or not text.strip():
-                continue
             setting = known.get(variable)
+            if not text.strip() or (setting is None and not variable.startswith(PREFIX)):
+                continue
             if setting is None:
                 _warn_once(_unknown(variable, list(known)))
                 continue

@@ -16,12 +16,16 @@ import weakref
 import motor.motor_asyncio
 import pymongo
 import pytest
+from pymongo import monitoring
+from pymongo.event_loggers import ServerLogger
 from pymongo.monitoring import ConnectionPoolListener
 
 from mongo import clients_of, driver_threads, eventually, sockets_to
 from otel_resinstr import semconv
 from otel_resinstr.mongodb import clients as module
+from otel_resinstr.mongodb._listener import CommandsListener, PoolListener
 from otel_resinstr.mongodb.clients import Clients
+from otel_resinstr.mongodb.commands import Commands
 from otel_resinstr.mongodb.ledger import Ledger
 from otel_resinstr.mongodb.pool import Pool
 
@@ -188,12 +192,44 @@ def test_the_applications_own_listeners_keep_working(server, probes):
         assert {"connection_ready", "connection_checked_in", "pool_closed"} <= set(own.seen)
 
 
-def test_a_clients_options_can_be_copied(server, probes):
-    """As without us: the listener holds locks, but does not get in the way."""
-    with pymongo.MongoClient(server.uri, connect=False) as client:
-        listener = client.options.event_listeners[-1]
+def shown(client):
+    """What an application can see of a client's listeners."""
+    return (
+        client.options.event_listeners,
+        repr(client),
+        copy.deepcopy(client._event_listeners).event_listeners(),
+    )
 
-        assert listener is copy.deepcopy(client.options.event_listeners)[-1]
+
+@pytest.mark.parametrize("given", [{}, {"event_listeners": []}, {"event_listeners": [ServerLogger()]}])
+def test_what_the_application_sees_of_its_clients_listeners_is_what_it_gave(server, start, given):
+    """Neither its options nor its `repr`, which people evaluate, tell of ours."""
+    with pymongo.MongoClient(server.uri, **given) as client:
+        bare = shown(client)[:2]
+    clients = Clients()
+    running = start(clients, Commands(clients))
+    with pymongo.MongoClient(server.uri, **given) as client:
+        assert bare == shown(client)[:2]
+        assert len(bare[0]) == len(shown(client)[2])
+        with client._duplicate() as duplicate:
+            assert bare[0] == duplicate.options.event_listeners
+        running.stop()
+        assert bare == shown(client)[:2]
+
+
+def test_ours_stay_visible_in_a_driver_that_hides_them_elsewhere(server, start, monkeypatch):
+    """They work all the same, and copy."""
+    original = monitoring._EventListeners
+    with monkeypatch.context() as patched:
+        patched.setattr(monitoring, "_EventListeners", None)
+        clients = Clients()
+        start(clients, Commands(clients))
+    assert original is monitoring._EventListeners
+
+    with pymongo.MongoClient(server.uri) as client:
+        listeners = client.options.event_listeners
+        assert [CommandsListener, PoolListener] == [type(listener) for listener in listeners]
+        assert listeners == copy.deepcopy(listeners)
 
 
 def test_a_client_that_the_driver_duplicates_is_not_the_applications(server, sink, probes):

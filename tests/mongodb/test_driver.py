@@ -6,6 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pymongo
+from pymongo.event_loggers import CommandLogger
 
 from mongo import eventually, sockets_to
 from otel_resinstr.mongodb import _driver
@@ -33,6 +34,44 @@ def test_a_driver_without_the_attributes_tells_nothing():
     assert [] == _driver.left_open(object()) == _driver.left_open(SimpleNamespace(address=1, conns=[HOLDER]))
     assert _driver.sockets(object()) is None
     assert _driver.pending(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()}))) is None
+
+
+def test_listeners_stay_where_they_cannot_be_found():
+    """A later driver may keep them elsewhere: they do nothing, and neither does this."""
+    for client in (None, object(), SimpleNamespace(_event_listeners=object(), options=object())):
+        _driver.remove_listeners(client, (object,))
+        _driver.hide_listeners(client, None)
+        assert () == _driver.other_tracers(client)
+
+
+def test_listeners_of_the_application_stay(server):
+    """Only ours are taken away, and the driver goes on to make events for the others."""
+
+    class Own(CommandLogger):
+        pass
+
+    with pymongo.MongoClient(server.uri, event_listeners=[Own(), CommandLogger()]) as client:
+        _driver.remove_listeners(client, (Own,))
+
+        assert [CommandLogger] == [type(listener) for listener in client.options.event_listeners]
+        assert client._event_listeners.enabled_for_commands
+
+
+def test_the_drivers_own_tracing_is_asked_for_where_the_specification_has_it():
+    """In a client's options; what is there and not enabled is off."""
+
+    def traces(tracing):
+        return [
+            traces()
+            for traces in _driver.other_tracers(SimpleNamespace(options=SimpleNamespace(tracing=tracing)))
+        ]
+
+    assert [[True], [], [], []] == [
+        traces({"enabled": True}),
+        traces({"enabled": False}),
+        traces({}),
+        traces(None),
+    ]
 
 
 def test_a_client_that_is_gone_has_nothing_pending():

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo import monitoring
-from pymongo.monitoring import ConnectionPoolListener
+from pymongo.monitoring import CommandListener, ConnectionPoolListener
 
 from otel_resinstr._probe import Running, Telemetry
-from otel_resinstr.mongodb._listener import PoolListener
+from otel_resinstr.mongodb._listener import CommandsListener, PoolListener
 from otel_resinstr.mongodb.clients import Client, Clients
 from otel_resinstr.mongodb.pool import Pool
 from support import Sink
@@ -47,6 +47,11 @@ def test_every_method_of_the_drivers_listener_is_there():
     """The driver's own raise, and it would print each traceback to the application's stderr."""
     assert METHODS == sorted(name for name, _ in inspect.getmembers(PoolListener) if name in METHODS)
     assert all(name in vars(PoolListener) for name in METHODS)
+
+
+def test_every_method_of_the_drivers_listener_of_commands_is_there():
+    """As above."""
+    assert {"started", "succeeded", "failed"} <= {*vars(CommandListener)} & {*vars(CommandsListener)}
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,9 +94,12 @@ def test_any_order_of_events_leaves_counts_that_can_be(events, ended):
 
 
 def test_the_driver_takes_it(server, probes):
-    """It is one of the client's listeners, the last."""
+    """It is one of the client's listeners, the last; the application does not see it."""
     with pymongo.MongoClient(server.uri, connect=False) as client:
-        assert [PoolListener] == [type(listener) for listener in client.options.event_listeners]
+        assert [] == client.options.event_listeners
+        assert [PoolListener] == [
+            type(found) for found in client._event_listeners._EventListeners__cmap_listeners
+        ]
 
 
 @pytest.mark.breaks

@@ -8,10 +8,12 @@ Each function says None where an attribute is not there (any more), and then the
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def monitor_pools(client: Any) -> list[Any]:
@@ -75,6 +77,54 @@ def pending(client: Any) -> dict[tuple[str, int | None], int] | None:
     except AttributeError:
         return None
     return waiting
+
+
+def hide_listeners(client: Any, shown: Any) -> None:
+    """Say in *client*'s `repr` what the application gave it as its listeners: *shown*, or none at all."""
+    options = getattr(getattr(client, "options", None), "_options", None)
+    if isinstance(options, MutableMapping):
+        if shown is None:
+            options.pop("event_listeners", None)
+        else:
+            options["event_listeners"] = shown
+
+
+def remove_listeners(client: Any, ours: tuple[type, ...]) -> None:
+    """Take listeners that are of one of *ours* away from *client*; where they cannot be, they stay."""
+    listeners = getattr(client, "_event_listeners", None)
+    for kind, enabled in (("command", "commands"), ("cmap", "cmap")):
+        name = f"_EventListeners__{kind}_listeners"
+        found = getattr(listeners, name, None)
+        if isinstance(found, list):
+            # A new list: a thread may be going through this one.
+            left = [listener for listener in found if not isinstance(listener, ours)]
+            setattr(listeners, name, left)
+            setattr(listeners, f"_EventListeners__enabled_for_{enabled}", bool(left))
+
+
+def other_tracers(client: Any) -> tuple[Callable[[], bool], ...]:
+    """What else makes a span for each of *client*'s commands: for each, whether it does at the moment.
+
+    The driver can do it by itself from a version after 4.20 on, decided when a client is constructed. Contrib's
+    listener belongs to the clients that were constructed after its instrumentation, and can be switched off and on.
+    """
+    options = getattr(client, "options", None)
+    tracing = getattr(options, "tracing", None)
+    if isinstance(tracing, Mapping) and tracing.get("enabled"):
+        return (lambda: True,)
+    listeners = getattr(options, "event_listeners", ())
+    return tuple(partial(_is_enabled, listener) for listener in listeners if _is_contribs(listener))
+
+
+def _is_contribs(listener: Any) -> bool:
+    return any(
+        kind.__name__ == "CommandTracer" and kind.__module__ == "opentelemetry.instrumentation.pymongo"
+        for kind in type(listener).__mro__
+    )
+
+
+def _is_enabled(tracer: Any) -> bool:
+    return bool(getattr(tracer, "is_enabled", True))
 
 
 def _servers(client: Any) -> list[Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pymongo.monitoring import ConnectionPoolListener
+from pymongo.monitoring import CommandListener, ConnectionPoolListener
 
 if TYPE_CHECKING:
     from pymongo import monitoring
 
+    from otel_resinstr._probe import Lease
     from otel_resinstr.mongodb.clients import Client, Clients
+    from otel_resinstr.mongodb.commands import Commands
 
 
 class PoolListener(ConnectionPoolListener):
@@ -71,3 +73,31 @@ class PoolListener(ConnectionPoolListener):
     def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
         """A connection is idle again, or about to be closed."""
         self._clients.guard(self._clients.checked_in, self._client, event)
+
+
+class CommandsListener(CommandListener):
+    """Hands the commands of one client to `Commands`. What is said of `PoolListener` is true of it too."""
+
+    def __init__(self, lease: Lease, commands: Commands, client: Client) -> None:
+        self._guard = lease.guard
+        self._commands = commands
+        self._client = client
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CommandsListener:
+        """The same listener."""
+        return self
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """A command is about to be sent."""
+        self._guard(self._commands.started, self._client, event)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """The answer has come."""
+        self._guard(self._commands.succeeded, event)
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """No answer has come, or one that says so."""
+        self._guard(self._commands.failed, event)
+
+
+OURS = (PoolListener, CommandsListener)

@@ -2,7 +2,8 @@
 """Finds pymongo's clients: each is given a listener when it is constructed, and watched weakly until it ends.
 
 The only module that patches pymongo: the constructors of `MongoClient` and `AsyncMongoClient` (Motor's clients
-construct one of them) and their `close`. A client that nobody keeps dies exactly as without us.
+construct one of them), their `close`, and what tells an application of its client's listeners, so that ours are not
+among them. A client that nobody keeps dies exactly as without us.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from otel_resinstr._probe import Lease
     from otel_resinstr._site import Site
     from otel_resinstr.mongodb._connections import Address
+    from otel_resinstr.mongodb.commands import Commands
 
 SYNC = "sync"
 ASYNC = "async"
@@ -52,6 +54,12 @@ class Client:
         self.internal = internal
         """Made by the driver itself, for encryption: not the application's doing, but its sockets are real."""
         self.connections = Connections()
+        self.given_listeners: Any = None
+        """What the application gave it; kept until it is constructed."""
+        self.commands: int | None = None
+        """How many were run; None where nobody counts them."""
+        self.other_tracers: tuple[Callable[[], bool], ...] = ()
+        """What else makes a span for each command: for each, whether it does at the moment."""
         self.span: Any = None
         """The ledger's, while the constructor runs."""
         self.key = 0
@@ -64,6 +72,10 @@ class Client:
         """Closed or dropped, though it may still be there, or its sockets."""
         self.ended = False
         """Gone with everything that it had, or never constructed."""
+
+    def instance(self) -> Any:
+        """The driver's client; None when it is gone."""
+        return None if self.ref is None else self.ref()
 
 
 class LifeObserver(Protocol):
@@ -125,16 +137,32 @@ class Clients:
         self._seen: dict[tuple[str, str], None] = {}
         self.life: LifeObserver | None = None
         self.pool: PoolObserver | None = None
+        self.commands: Commands | None = None
 
     def start(self, lease: Lease) -> None:
         """Wrap the constructors and `close` of both clients, once pymongo has been imported."""
         self._lease = lease
         self.guard = lease.guard
         lease.after_fork(self._forked)
+        lease.when_imported("pymongo.monitoring", self._found_monitoring)
         lease.when_imported("pymongo.synchronous.mongo_client", self._found_sync)
         lease.when_imported("pymongo.asynchronous.mongo_client", self._found_async)
         lease.observe(semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT, self._active)
         lease.observe(semconv.MONGODB_CLIENT_SOCKET_COUNT, self._sockets)
+        lease.at_end(self._take_listeners_back)
+
+    def _take_listeners_back(self) -> None:
+        clients = self.live()
+        if clients:
+            from otel_resinstr.mongodb._listener import OURS  # noqa: PLC0415  see _prepare
+
+            for client in clients:
+                _driver.remove_listeners(client.instance(), OURS)
+
+    def _found_monitoring(self, module: Any) -> None:
+        listeners = getattr(module, "_EventListeners", None)
+        if hasattr(listeners, "event_listeners"):
+            self._lease.patch(listeners, "event_listeners", self._listeners_of_the_application)
 
     def _found_sync(self, module: Any) -> None:
         self._lease.patch(module.MongoClient, "__init__", self._constructor(SYNC))
@@ -167,6 +195,17 @@ class Clients:
             self._lease.guard(self._constructed, client, instance, None)
 
         return construct
+
+    def _listeners_of_the_application(
+        self,
+        wrapped: Callable[..., Any],
+        _instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        from otel_resinstr.mongodb._listener import OURS  # noqa: PLC0415  see _prepare
+
+        return [listener for listener in wrapped(*args, **kwargs) if not isinstance(listener, OURS)]
 
     def _close(
         self,
@@ -201,7 +240,8 @@ class Clients:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[Client, dict[str, Any]] | None:
-        from otel_resinstr.mongodb._listener import PoolListener  # noqa: PLC0415  needs pymongo, which is there now
+        # Needs pymongo, which is there now.
+        from otel_resinstr.mongodb._listener import OURS, CommandsListener, PoolListener  # noqa: PLC0415
 
         # The driver takes the names of its options in any case.
         option = next((key for key in kwargs if key.lower() == "event_listeners"), "event_listeners")
@@ -209,7 +249,7 @@ class Clients:
         if not isinstance(given, (list, tuple, type(None))):
             return None  # The driver says what is wrong with it.
         # A client that is made of another's options, by the driver or by the application, brings the other's along.
-        own = [listener for listener in given or () if not isinstance(listener, PoolListener)]
+        own = [listener for listener in given or () if not isinstance(listener, OURS)]
         client = Client(
             kind,
             self._server_address(_first_host(args[0] if args else kwargs.get("host"), instance.HOST)),
@@ -218,7 +258,12 @@ class Clients:
         )
         if self.life is not None and not client.internal:
             self.life.constructing(client)
-        return client, {**kwargs, option: [*own, PoolListener(self, client)]}
+        client.given_listeners = given if len(own) == len(given or ()) else own
+        ours: list[Any] = [PoolListener(self, client)]
+        if self.commands is not None:
+            client.commands = 0
+            ours.append(CommandsListener(self.commands.lease, self.commands, client))
+        return client, {**kwargs, option: [*own, *ours]}
 
     def _constructed(self, client: Client, instance: Any, error: BaseException | None) -> None:
         with self._lock:
@@ -228,8 +273,11 @@ class Clients:
                 client.ref = weakref.ref(instance, lambda _ref: self._gone(client))
                 self._live[client.key] = client
                 self._seen[client.server_address, client.kind] = None
+                client.other_tracers = _driver.other_tracers(instance)
+                _driver.hide_listeners(instance, client.given_listeners)
             else:
                 self._end(client, {})
+            client.given_listeners = None
         self._find_pools(client)
         if self.life is not None and not client.internal:
             self.life.constructed(client, error)
@@ -280,7 +328,7 @@ class Clients:
                 self.pool.closed(pool_name, DROPPED, count)
 
     def _find_pools(self, client: Client) -> None:
-        instance = None if client.ref is None else client.ref()
+        instance = client.instance()
         if instance is not None:
             with self._lock:
                 for pool in _driver.monitor_pools(instance):
@@ -408,11 +456,15 @@ class Clients:
         connection = pool.connections.get(event.connection_id)
         if connection is not None:
             connection.used_since = self._clock()
+            if self.commands is not None and event.duration is not None:
+                self.commands.checked_out(event.duration)
             if self.pool is not None and event.duration is not None:
                 self.pool.checked_out(pool, event.duration)
 
     def checked_in(self, client: Client, event: monitoring.ConnectionCheckedInEvent) -> None:
         """A connection is idle again, or about to be closed."""
+        if self.commands is not None:
+            self.commands.checked_in()
         pool = client.connections.pool(event.address)
         connection = pool.connections.get(event.connection_id)
         if connection is not None and connection.used_since is not None:
