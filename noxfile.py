@@ -31,6 +31,8 @@ RELEASED_WITH_OLDEST = {
     "motor": "3.7.0",
     "opentelemetry-distro": "0.58b0",
     "opentelemetry-exporter-otlp": "1.37.0",
+    "opentelemetry-instrumentation-fastapi": "0.58b0",
+    "opentelemetry-instrumentation-flask": "0.58b0",
     "opentelemetry-instrumentation-pymongo": "0.58b0",
     "opentelemetry-instrumentation-system-metrics": "0.58b0",
     "opentelemetry-sdk": "1.37.0",
