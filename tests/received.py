@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otel_resinstr.semconv import SCOPE
+from otel_resinstr.semconv import DB_OPERATION_NAME, MONGODB_COMMAND, SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,7 +121,7 @@ def shapes(collector: Collector) -> dict[str, Any]:
             attributes(scope["scope"]),
         )
         for span in scope["spans"]:
-            _add(spans, span["name"], {"kind": KINDS[span["kind"]]}, attributes(span))
+            _add(spans, _name_of(span), {"kind": KINDS[span["kind"]]}, attributes(span))
     for scope in _scopes(collector, "logs"):
         _add(
             scopes,
@@ -137,6 +137,11 @@ def shapes(collector: Collector) -> dict[str, Any]:
         "spans": dict(sorted(spans.items())),
         "events": dict(sorted(events.items())),
     }
+
+
+def _name_of(span: dict[str, Any]) -> str:
+    # Spans of commands are named after what they do.
+    return MONGODB_COMMAND.name if DB_OPERATION_NAME in attributes(span) else span["name"]
 
 
 def _scopes(collector: Collector, signal: str) -> Iterator[dict[str, Any]]:

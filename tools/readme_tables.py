@@ -34,6 +34,8 @@ def metric_row(metric: Metric) -> tuple[str, ...]:
     says = metric.description
     if metric.attributes:
         says += " By " + ", ".join(map(code, metric.attributes)) + "."
+    if metric.sometimes:
+        says += " Where there is one, by " + ", ".join(map(code, metric.sometimes)) + "."
     origin = metric.origin.value
     if metric.origin is Origin.OURS:
         origin += f", after {metric.precedent}"

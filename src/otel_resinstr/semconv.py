@@ -48,6 +48,8 @@ class Metric:
     description: str
     origin: Origin
     attributes: tuple[str, ...] = ()
+    sometimes: tuple[str, ...] = ()
+    """Attributes that only some of the points have."""
     precedent: str = ""
     boundaries: tuple[float, ...] = ()
 
@@ -330,16 +332,8 @@ DB_CLIENT_OPERATION_DURATION = Metric(
     unit="s",
     description="Duration of database client operations.",
     origin=Origin.STABLE,
-    attributes=(
-        DB_SYSTEM_NAME,
-        DB_OPERATION_NAME,
-        DB_NAMESPACE,
-        DB_COLLECTION_NAME,
-        SERVER_ADDRESS,
-        SERVER_PORT,
-        ERROR_TYPE,
-        DB_RESPONSE_STATUS_CODE,
-    ),
+    attributes=(DB_SYSTEM_NAME, DB_OPERATION_NAME, DB_NAMESPACE, SERVER_ADDRESS),
+    sometimes=(SERVER_PORT, DB_COLLECTION_NAME, ERROR_TYPE, DB_RESPONSE_STATUS_CODE),
     boundaries=_DB_BOUNDARIES,
 )
 DB_CLIENT_CONNECTION_COUNT = Metric(

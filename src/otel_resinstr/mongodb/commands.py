@@ -111,7 +111,7 @@ class Commands:
             event.connection_id, event.database_name, name, collection_of(name, command)
         )
         span = None
-        if not any(traces() for traces in client.other_tracers):
+        if not client.other_tracers or not any(traces() for traces in client.other_tracers):
             attributes = operation.span
             if isinstance(waited, float):
                 attributes = {**attributes, semconv.MONGODB_POOL_WAIT_TIME: waited}
@@ -170,16 +170,16 @@ class Commands:
 
     def checked_in(self) -> None:
         """The connection came back: a command that has not ended never will."""
-        self.lease.guard(self._checked_in)
-
-    def _checked_in(self) -> None:
         here = _here.get()
-        if here is None:
-            return
-        _here.set(None)
-        if not isinstance(here, float) and (ended := self._open.pop(here, None)) is not None:
-            # The driver has no event for a command that was cancelled, or interrupted by Ctrl-C.
-            self._fail(ended, self._clock() - ended.since, {semconv.ERROR_TYPE: _kind_of_error()}, None)
+        if here is not None:
+            _here.set(None)
+            if not isinstance(here, float) and here in self._open:
+                self.lease.guard(self._cancelled, here)
+
+    def _cancelled(self, key: Key) -> None:
+        # The driver has no event for a command that was cancelled, or interrupted by Ctrl-C.
+        ended = self._open.pop(key)
+        self._fail(ended, self._clock() - ended.since, {semconv.ERROR_TYPE: _kind_of_error()}, None)
 
     # What nobody will end
 
