@@ -28,6 +28,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 # What the lowest OpenTelemetry that pyproject.toml allows was released with, and the driver around the lowest
 # pymongo. The lowest versions themselves are read from pyproject.toml.
 RELEASED_WITH_OLDEST = {
+    "fastapi": "0.121.0",  # later ones need a newer opentelemetry-api
     "motor": "3.7.0",
     "opentelemetry-distro": "0.58b0",
     "opentelemetry-exporter-otlp": "1.37.0",
@@ -40,7 +41,7 @@ RELEASED_WITH_OLDEST = {
 }
 # Dependencies of those, of which an older version may be needed than constraints.txt has.
 FOLLOW_THE_OLDEST = re.compile(
-    r"opentelemetry-.*|protobuf|googleapis-common-protos|importlib-metadata|dnspython"
+    r"opentelemetry-.*|protobuf|googleapis-common-protos|importlib-metadata|dnspython|starlette"
 )
 
 nox.needs_version = ">=2024.10.9"
