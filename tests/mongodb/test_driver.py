@@ -39,7 +39,7 @@ def test_a_driver_without_the_attributes_tells_nothing():
 def test_listeners_stay_where_they_cannot_be_found():
     """A later driver may keep them elsewhere: they do nothing, and neither does this."""
     for client in (None, object(), SimpleNamespace(_event_listeners=object(), options=object())):
-        _driver.remove_listeners(client, (object,))
+        _driver.remove_listeners(client, object)
         _driver.hide_listeners(client, None)
         assert () == _driver.other_tracers(client)
 
@@ -51,7 +51,7 @@ def test_listeners_of_the_application_stay(server):
         pass
 
     with pymongo.MongoClient(server.uri, event_listeners=[Own(), CommandLogger()]) as client:
-        _driver.remove_listeners(client, (Own,))
+        _driver.remove_listeners(client, Own)
 
         assert [CommandLogger] == [type(listener) for listener in client.options.event_listeners]
         assert client._event_listeners.enabled_for_commands

@@ -89,10 +89,17 @@ def hide_listeners(client: Any, shown: Any) -> None:
             options["event_listeners"] = shown
 
 
-def remove_listeners(client: Any, ours: tuple[type, ...]) -> None:
-    """Take listeners that are of one of *ours* away from *client*; where they cannot be, they stay."""
+_KINDS_OF_LISTENERS = (
+    ("command", "commands"),
+    ("server_heartbeat", "server_heartbeat"),
+    ("cmap", "cmap"),
+)
+
+
+def remove_listeners(client: Any, ours: type) -> None:
+    """Take the listeners that are *ours* away from *client*; where they cannot be, they stay, and do nothing."""
     listeners = getattr(client, "_event_listeners", None)
-    for kind, enabled in (("command", "commands"), ("cmap", "cmap")):
+    for kind, enabled in _KINDS_OF_LISTENERS:
         name = f"_EventListeners__{kind}_listeners"
         found = getattr(listeners, name, None)
         if isinstance(found, list):

@@ -10,28 +10,31 @@ from pymongo.monitoring import CommandListener, ConnectionPoolListener
 if TYPE_CHECKING:
     from pymongo import monitoring
 
-    from otel_resinstr._probe import Lease
     from otel_resinstr.mongodb.clients import Client, Clients
     from otel_resinstr.mongodb.commands import Commands
 
 
-class PoolListener(ConnectionPoolListener):
-    """Hands the pool events of one client to `Clients`.
+class OwnListener:
+    """Hands what the driver says of one client to `Clients`.
 
-    One a client, since the events name no client and no pool, only an address. The driver calls it in the thread or
-    task that uses the pool, at times with the pool's lock held: nothing here blocks or does I/O. It keeps no client
-    alive, and adds no thread to one (as a listener for servers or topologies would).
+    One a client, since the driver's events name no client. It keeps no client alive, and adds no thread to one (as a
+    listener for servers or topologies would). The driver calls it in the thread or task that uses the client, at times
+    with a lock held: nothing here blocks or does I/O.
 
-    All methods are defined: the driver's own raise, and it prints each traceback to the application's stderr.
+    Each kind has all its methods: the driver's own raise, and it prints each traceback to the application's stderr.
     """
 
     def __init__(self, clients: Clients, client: Client) -> None:
         self._clients = clients
         self._client = client
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PoolListener:
+    def __deepcopy__(self, memo: dict[int, Any]) -> OwnListener:
         """The same listener: an application may copy its client's options, and what is ours has locks."""
         return self
+
+
+class PoolListener(OwnListener, ConnectionPoolListener):
+    """What happens to the client's pool connections: the events name no pool either, only an address."""
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
         """A pool for one server."""
@@ -75,17 +78,13 @@ class PoolListener(ConnectionPoolListener):
         self._clients.guard(self._clients.checked_in, self._client, event)
 
 
-class CommandsListener(CommandListener):
-    """Hands the commands of one client to `Commands`. What is said of `PoolListener` is true of it too."""
+class CommandsListener(OwnListener, CommandListener):
+    """The client's commands, which go to `Commands`."""
 
-    def __init__(self, lease: Lease, commands: Commands, client: Client) -> None:
-        self._guard = lease.guard
+    def __init__(self, clients: Clients, client: Client, commands: Commands) -> None:
+        super().__init__(clients, client)
+        self._guard = commands.lease.guard
         self._commands = commands
-        self._client = client
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> CommandsListener:
-        """The same listener."""
-        return self
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """A command is about to be sent."""
@@ -98,6 +97,3 @@ class CommandsListener(CommandListener):
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """No answer has come, or one that says so."""
         self._guard(self._commands.failed, event)
-
-
-OURS = (PoolListener, CommandsListener)

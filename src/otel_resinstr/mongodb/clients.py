@@ -154,10 +154,10 @@ class Clients:
     def _take_listeners_back(self) -> None:
         clients = self.live()
         if clients:
-            from otel_resinstr.mongodb._listener import OURS  # noqa: PLC0415  see _prepare
+            from otel_resinstr.mongodb._listener import OwnListener  # noqa: PLC0415  see _prepare
 
             for client in clients:
-                _driver.remove_listeners(client.instance(), OURS)
+                _driver.remove_listeners(client.instance(), OwnListener)
 
     def _found_monitoring(self, module: Any) -> None:
         listeners = getattr(module, "_EventListeners", None)
@@ -203,9 +203,9 @@ class Clients:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        from otel_resinstr.mongodb._listener import OURS  # noqa: PLC0415  see _prepare
+        from otel_resinstr.mongodb._listener import OwnListener  # noqa: PLC0415  see _prepare
 
-        return [listener for listener in wrapped(*args, **kwargs) if not isinstance(listener, OURS)]
+        return [listener for listener in wrapped(*args, **kwargs) if not isinstance(listener, OwnListener)]
 
     def _close(
         self,
@@ -241,7 +241,7 @@ class Clients:
         kwargs: dict[str, Any],
     ) -> tuple[Client, dict[str, Any]] | None:
         # Needs pymongo, which is there now.
-        from otel_resinstr.mongodb._listener import OURS, CommandsListener, PoolListener  # noqa: PLC0415
+        from otel_resinstr.mongodb._listener import CommandsListener, OwnListener, PoolListener  # noqa: PLC0415
 
         # The driver takes the names of its options in any case.
         option = next((key for key in kwargs if key.lower() == "event_listeners"), "event_listeners")
@@ -249,7 +249,7 @@ class Clients:
         if not isinstance(given, (list, tuple, type(None))):
             return None  # The driver says what is wrong with it.
         # A client that is made of another's options, by the driver or by the application, brings the other's along.
-        own = [listener for listener in given or () if not isinstance(listener, OURS)]
+        own = [listener for listener in given or () if not isinstance(listener, OwnListener)]
         client = Client(
             kind,
             self._server_address(_first_host(args[0] if args else kwargs.get("host"), instance.HOST)),
@@ -259,10 +259,10 @@ class Clients:
         if self.life is not None and not client.internal:
             self.life.constructing(client)
         client.given_listeners = given if len(own) == len(given or ()) else own
-        ours: list[Any] = [PoolListener(self, client)]
+        ours: list[OwnListener] = [PoolListener(self, client)]
         if self.commands is not None:
             client.commands = 0
-            ours.append(CommandsListener(self.commands.lease, self.commands, client))
+            ours.append(CommandsListener(self, client, self.commands))
         return client, {**kwargs, option: [*own, *ours]}
 
     def _constructed(self, client: Client, instance: Any, error: BaseException | None) -> None:
