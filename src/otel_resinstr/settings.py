@@ -142,7 +142,7 @@ class Settings:
         """Check what the code chose as what the environment says is checked."""
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if value == setting.default:
+            if value == setting.default or (isinstance(value, bool) and isinstance(setting.default, bool)):
                 continue
             text = ",".join(value) if isinstance(value, (tuple, list)) else str(value)
             try:
