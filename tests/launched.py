@@ -36,6 +36,7 @@ SETTINGS = {
     # Not compared here, and slow to load.
     "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "pymongo,system_metrics",
     "OTEL_RESINSTR_CPU_WINDOW": "0.2",
+    "OTEL_RESINSTR_MONGODB_CHURN_WINDOW": "10",  # half a second counts as more than a moment
 }
 
 

@@ -119,6 +119,11 @@ MONGODB_CLIENT_CHURN_DURATION = "mongodb.client.churn.duration"
 MONGODB_CLIENT_CHURN_SOCKETS = "mongodb.client.churn.sockets"
 MONGODB_CLIENT_CHURN_THREADS = "mongodb.client.churn.threads"
 MONGODB_CLIENT_CLOSE_REASON = "mongodb.client.close.reason"
+MONGODB_CLIENT_LEAK_ACTIVE = "mongodb.client.leak.active"
+MONGODB_CLIENT_LEAK_BEFORE = "mongodb.client.leak.before"
+MONGODB_CLIENT_LEAK_DURATION = "mongodb.client.leak.duration"
+MONGODB_CLIENT_LEAK_SOCKETS = "mongodb.client.leak.sockets"
+MONGODB_CLIENT_LEAK_THREADS = "mongodb.client.leak.threads"
 MONGODB_CLIENT_SITE = "mongodb.client.site"
 MONGODB_CLIENT_SITE_ACTIVE = "mongodb.client.site.active_instance.count"
 MONGODB_CLIENT_SOCKET_TYPE = "mongodb.client.socket.type"
@@ -471,6 +476,11 @@ MONGODB_CLIENT_CHURN = Event(
     probe="mongodb.ledger",
     name="mongodb.client.churn",
     description="One line of code constructs client after client: how many, how they end, what they cost.",
+)
+MONGODB_CLIENT_LEAK = Event(
+    probe="mongodb.ledger",
+    name="mongodb.client.leak",
+    description="The clients of one line of code keep growing in number: now, a minute or an hour ago, what they cost.",
 )
 ASYNCIO_EVENTLOOP_BLOCKED_EVENT = Event(
     probe="eventloop.blocked",

@@ -186,6 +186,22 @@ def test_the_line_that_makes_clients_is_that_of_the_events(lines):
     assert "carts.py:7 Cart.add" == of(sent).client_site
 
 
+def test_a_line_whose_clients_grow_in_number_is_to_blame_as_well(lines):
+    """By the event of a leak, weighed by the clients that there are now."""
+    sent = lines().event(semconv.MONGODB_CLIENT_CHURN.name, 1, "", mongodb__client__churn__created=20)
+    sent.event(
+        semconv.MONGODB_CLIENT_LEAK.name,
+        2,
+        "",
+        mongodb__client__leak__active=30,
+        code__file__path="/srv/tenants.py",
+        code__line__number=12,
+        code__function__name="client_of",
+    )
+
+    assert "tenants.py:12 client_of" == of(sent).client_site
+
+
 def test_without_an_event_it_is_the_busiest_line(lines):
     """Few clients make no event, and the metric has the line too."""
     sent = lines().number(semconv.MONGODB_CLIENT_CREATED.name, 1, 2, mongodb__client__site="a.py:1 f")

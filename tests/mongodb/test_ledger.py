@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
+import threading
 
+import beanie
+import flask
+import flask_pymongo
+import mongoengine
+import motor.motor_asyncio
 import pymongo
 import pytest
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -10,6 +18,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from mongo import driver_threads
 from otel_resinstr import _events, semconv
+from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.mongodb import ledger as module
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.ledger import Ledger
@@ -42,13 +51,49 @@ def clock():
     return FakeClock()
 
 
+class TickerByHand:
+    """Beats when the test says so."""
+
+    def __init__(self):
+        self.calls = []
+
+    def every(self, seconds, call):
+        self.calls.append(call)
+        return lambda: self.calls.remove(call)
+
+    def settle(self):
+        assert [] == self.calls
+
+    def beat(self):
+        for call in self.calls:
+            call()
+
+
 @pytest.fixture
-def ledger(start, clock):
-    """A ledger that reports the third client within ten seconds."""
+def ticker():
+    return TickerByHand()
+
+
+@pytest.fixture
+def ledger(sink, clock, ticker):
+    """A ledger that reports three clients within ten seconds."""
     clients = Clients()
     ledger = Ledger(clients, churn_count=3, churn_window=10.0, clock=clock)
-    start(clients, ledger, clock=clock)
-    return ledger
+    running = Running([clients, ledger], Telemetry(**sink.providers, ticker=ticker, clock=clock))
+    yield ledger
+    running.stop()
+
+
+@pytest.fixture
+def wait(ticker, clock):
+    """Let so many seconds pass, with a beat in each."""
+
+    def wait(seconds):
+        for _ in range(seconds):
+            clock.now += 1
+            ticker.beat()
+
+    return wait
 
 
 def test_clients_are_counted_by_the_line_that_constructs_them_and_by_how_they_end(sink, ledger):
@@ -81,14 +126,16 @@ def test_lines_that_are_too_many_share_a_series(sink, ledger):
     assert 1 == points["module7.py:1 make7", "sync", "db.example"]
 
 
-def test_a_client_without_a_line_of_the_application(sink, ledger):
+def test_a_client_without_a_line_of_the_application(sink, ledger, wait):
     """Constructed by a library's own code alone: `_other`, and the warning says so."""
-    from otel_resinstr.mongodb.clients import Client
-
-    nobodys = Client("sync", "db.example", None, internal=False)
-    for _ in range(3):
-        ledger.constructing(nobodys)
-        ledger.constructed(nobodys, None)
+    namespace = {"pymongo": pymongo, "__name__": "uvicorn.server"}
+    source = (
+        "def serve(wait):\n for _ in range(3):\n  pymongo.MongoClient('db.example', connect=False)\n  wait(1)"
+    )
+    exec(compile(source, "server.py", "exec"), namespace)
+    thread = threading.Thread(target=namespace["serve"], args=(wait,))
+    thread.start()
+    thread.join()
 
     assert {("_other", "sync", "db.example"): 3} == sink.collect().points(CREATED)
     (event,) = sink.events()
@@ -138,15 +185,15 @@ def test_suppressed_instrumentation_makes_no_span(sink, ledger):
     assert {(SITE, "sync", "db.example"): 1} == sink.collect().points(CREATED)
 
 
-def test_churn_is_one_event_and_one_line_that_names_the_line_of_code(sink, ledger, clock, caplog):
+def test_churn_is_one_event_and_one_line_that_names_the_line_of_code(sink, ledger, wait, caplog):
     """Three clients within ten seconds: who, how many, how they ended, what they cost, what to do."""
-    kept = [construct()]
-    clock.now += 2
+    kept = construct()
+    wait(2)
     construct().close()
-    clock.now += 2
+    wait(2)
     construct()
-    clock.now += 2
-    kept.append(construct())
+    wait(2)
+    kept.close()
 
     (event,) = sink.events()
     threads = len(driver_threads())
@@ -158,47 +205,178 @@ def test_churn_is_one_event_and_one_line_that_names_the_line_of_code(sink, ledge
         "code.function.name": "construct",
         "mongodb.client.churn.created": 3,
         "mongodb.client.churn.closed": 1,
-        "mongodb.client.churn.dropped": 0,
-        "mongodb.client.churn.duration": 4.0,
+        "mongodb.client.churn.dropped": 1,
+        "mongodb.client.churn.duration": 5.0,
         "mongodb.client.churn.threads": threads,
         "mongodb.client.churn.sockets": 0,
     } == dict(event.attributes)
     assert (
-        f"3 clients constructed in 4.0 s by {SITE} ({__file__}:{LINE}): 1 closed, 0 dropped, 2 of this line still "
+        f"3 clients constructed in 5.0 s by {SITE} ({__file__}:{LINE}): 1 closed, 1 dropped, 1 of this line still "
         f"there; pymongo has {threads} threads and 0 sockets in this process now. Construct one client, keep it, "
         "and share it"
     ) == event.body
     (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert ("otel_resinstr", f"mongodb.client.churn: {event.body}") == (line.name, line.getMessage())
-    for client in kept:
-        client.close()
 
 
-def test_churn_that_goes_on_is_reported_again_after_a_while(sink, ledger, clock):
+def test_churn_is_told_in_the_trace_of_the_latest_construction(sink, ledger, wait):
+    """Not by the application's thread, but with a way to the request that is to be looked at."""
+    for _ in range(3):
+        construct().close()
+        wait(1)
+
+    (event,) = sink.events()
+    latest = sink.spans()[-1].get_span_context()
+    assert (latest.trace_id, latest.span_id) == (event.trace_id, event.span_id)
+
+
+def test_churn_that_goes_on_is_reported_again_after_a_while(sink, ledger, wait):
     """At most once a minute for one line; the next report tells of all that came in between."""
     for _ in range(8):
         construct().close()
-        clock.now += 1
+        wait(1)
     assert 1 == len(sink.events())
 
     for _ in range(60):
         construct().close()
-        clock.now += 1
+        wait(1)
 
     first, second = (event.attributes for event in sink.events())
-    assert (3, 2.0) == (first["mongodb.client.churn.created"], first["mongodb.client.churn.duration"])
+    assert (3, 3.0) == (first["mongodb.client.churn.created"], first["mongodb.client.churn.duration"])
     assert (60, 60) == (second["mongodb.client.churn.created"], second["mongodb.client.churn.closed"])
     assert 60.0 == second["mongodb.client.churn.duration"]
 
 
-def test_a_few_clients_over_a_long_time_are_no_churn(sink, ledger, clock):
+def test_a_few_clients_over_a_long_time_are_no_churn(sink, ledger, wait):
     """Fewer than three within ten seconds, again and again."""
     for _ in range(20):
         construct().close()
         construct().close()
-        clock.now += 11
+        wait(11)
 
     assert [] == sink.events()
+
+
+def test_an_application_that_starts_does_not_churn(sink, ledger, wait):
+    """However many clients one line constructs at once: one for each tenant, or one for each module of tests."""
+    kept = [construct() for _ in range(20)]
+    for _ in range(20):
+        construct().close()
+    wait(90)
+
+    assert [] == sink.events()
+    for client in kept:
+        client.close()
+
+
+def test_clients_that_are_kept_do_not_churn(sink, ledger, wait):
+    """They come and do not go."""
+    kept = []
+    for _ in range(9):
+        kept.append(construct())
+        wait(1)
+
+    assert [] == sink.events()
+    for client in kept:
+        client.close()
+
+
+def test_clients_that_keep_growing_in_number_are_a_leak(sink, ledger, wait, caplog):
+    """Who, how many now and a minute ago, what they cost, what to do; and a minute later again."""
+    kept = []
+    for _ in range(20):
+        kept.append(construct())
+        wait(4)
+
+    (event,) = sink.events()
+    threads = len(driver_threads())
+    assert "mongodb.client.leak" == event.event_name
+    assert {
+        "mongodb.client.site": SITE,
+        "code.file.path": __file__,
+        "code.line.number": LINE,
+        "code.function.name": "construct",
+        "mongodb.client.leak.active": 16,
+        "mongodb.client.leak.before": 1,
+        "mongodb.client.leak.duration": 60.0,
+        "mongodb.client.leak.threads": threads,
+        "mongodb.client.leak.sockets": 0,
+    } == dict(event.attributes)
+    assert (
+        f"the clients that {SITE} ({__file__}:{LINE}) constructs keep growing in number: 16 now, 1 a minute ago; "
+        f"pymongo has {threads} threads and 0 sockets in this process now. Construct one client and share it, or "
+        "close each that is not needed any more"
+    ) == event.body
+    (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert ("otel_resinstr", f"mongodb.client.leak: {event.body}") == (line.name, line.getMessage())
+
+    for _ in range(20):
+        kept.append(construct())
+        wait(4)
+    assert [16, 31] == [event.attributes["mongodb.client.leak.active"] for event in sink.events()]
+    for client in kept:
+        client.close()
+
+
+def test_a_slow_leak_takes_an_hour_to_be_told(sink, ledger, wait):
+    """A client that is left behind every few minutes: ten of them are worth a word."""
+    kept = []
+    for _ in range(13):
+        kept.append(construct())
+        wait(300)
+
+    (event,) = sink.events()
+    assert (13, 1, 3600.0) == tuple(
+        event.attributes[f"mongodb.client.leak.{figure}"] for figure in ("active", "before", "duration")
+    )
+    assert "13 now, 1 an hour ago" in event.body
+    for client in kept:
+        client.close()
+
+
+def test_a_service_that_makes_its_clients_at_its_start_does_not_leak(sink, ledger, wait):
+    """Five at once, and twenty more in half a minute: then they stay as many."""
+    kept = [construct() for _ in range(5)]
+    for _ in range(20):
+        wait(2)
+        kept.append(construct())
+    wait(200)
+
+    assert [] == sink.events()
+    for client in kept:
+        client.close()
+
+
+def test_clients_that_come_and_go_do_not_leak(sink, ledger, wait):
+    """A job has twelve at a time, and again: their number does not rise from one time to the next."""
+    for _ in range(30):
+        wait(3)
+        jobs = [construct() for _ in range(12)]
+        wait(6)
+        for client in jobs:
+            client.close()
+
+    assert [] == sink.events("mongodb.client.leak")
+
+
+def test_nine_clients_are_no_leak(sink, ledger, wait):
+    """However they have come: few services notice 27 threads."""
+    kept = []
+    for _ in range(9):
+        kept.append(construct())
+        wait(9)
+
+    assert [] == sink.events()
+    for client in kept:
+        client.close()
+
+
+def test_without_a_client_there_is_nothing_to_beat_for(ledger, ticker):
+    """The thread is for processes that construct clients."""
+    assert [] == ticker.calls
+    construct().close()
+    construct().close()
+    assert 1 == len(ticker.calls)
 
 
 def test_lines_beyond_those_that_are_watched_are_watched_together(sink, ledger, monkeypatch):
@@ -211,24 +389,20 @@ def test_lines_beyond_those_that_are_watched_are_watched_together(sink, ledger, 
     assert {SITE, "_other"} == set(ledger._lines)
 
 
-def test_a_report_that_is_held_back_is_made_up_for(sink, start, clock):
+def test_a_report_that_is_held_back_is_made_up_for(sink, ledger, wait):
     """Events have a limit of their own: the figures are kept until they can be said."""
-    clients = Clients()
-    ledger = Ledger(clients, churn_count=3, churn_window=10.0, clock=clock)
-    start(clients, ledger, clock=clock)
     for number in range(_events.BURST):
         ledger._lease.event(semconv.MONGODB_CLIENT_CHURN, "noise", number, {})
-    for _ in range(4):
+    for _ in range(62):
         construct().close()
+        wait(1)
     assert _events.BURST == len(sink.events())
-    clock.now += 9
     construct().close()
-    clock.now += _events.INTERVAL - 9
-    for _ in range(3):
-        construct().close()
+    wait(1)
 
     assert _events.BURST + 1 == len(sink.events())
-    assert 3 == sink.events()[-1].attributes["mongodb.client.churn.created"]
+    assert 63 == sink.events()[-1].attributes["mongodb.client.churn.created"]
+    assert 1 == sink.events()[-1].attributes["resinstr.event.repeated"]
 
 
 def test_after_it_was_stopped_clients_are_not_asked_about(sink, start):
@@ -240,3 +414,82 @@ def test_after_it_was_stopped_clients_are_not_asked_about(sink, start):
     assert clients.life is None
     construct().close()
     assert [] == sink.spans()
+
+
+# The line to blame, whatever stands between it and the driver. Each application returns its clients.
+
+
+async def with_motor(server):
+    client = motor.motor_asyncio.AsyncIOMotorClient(server.uri)
+    await client.admin.command("ping")
+    return client.close
+
+
+async def with_beanie(server):
+    class Order(beanie.Document):
+        number: int
+
+    await beanie.init_beanie(connection_string=f"{server.uri}/shop", document_models=[Order])
+    return Order.get_pymongo_collection().database.client.close
+
+
+async def with_mongoengine(server):
+    mongoengine.connect("shop", host=server.uri, alias="default", uuidRepresentation="standard")
+    return mongoengine.disconnect
+
+
+async def with_mongoengine_at_first_use(server):
+    class Order(mongoengine.Document):
+        number = mongoengine.IntField()
+
+    mongoengine.register_connection("default", host=server.uri, name="shop", uuidRepresentation="standard")
+    Order.objects.first()
+    return mongoengine.disconnect
+
+
+async def with_flask_pymongo(server):
+    application = flask.Flask(__name__)
+    database = flask_pymongo.PyMongo(application, uri=f"{server.uri}/shop")
+    return database.cx.close
+
+
+async def in_a_view_of_flask(server):
+    application, clients = flask.Flask(__name__), []
+
+    @application.get("/")
+    def view():
+        clients.append(pymongo.MongoClient(server.uri))
+        return "done"
+
+    application.test_client().get("/")
+    return clients.pop().close
+
+
+LINES = {
+    with_motor: (1, "with_motor"),
+    with_beanie: (4, "with_beanie"),
+    with_mongoengine: (1, "with_mongoengine"),
+    with_mongoengine_at_first_use: (5, "with_mongoengine_at_first_use"),
+    with_flask_pymongo: (2, "with_flask_pymongo"),
+    in_a_view_of_flask: (5, "view"),
+}
+
+
+@pytest.mark.parametrize("application", LINES, ids=lambda application: application.__name__)
+def test_the_line_is_the_applications_whatever_stands_between(server, sink, probes, application):
+    """Not motor's, beanie's, mongoengine's, flask-pymongo's or flask's; one client, one line."""
+
+    async def main():
+        close = await application(server)
+        sites = [site for site, _, _ in sink.collect().points(CREATED)]
+        closing = close()
+        if inspect.isawaitable(closing):
+            await closing
+        return sites
+
+    (site,) = asyncio.run(main())
+
+    offset, function = LINES[application]
+    place, _, name = site.partition(" ")
+    assert f"test_ledger.py:{application.__code__.co_firstlineno + offset}" == place
+    assert function == name.rpartition(".")[2]

@@ -56,7 +56,8 @@ class Figures:
     clients_halfway: int | None = None
     """The same, half of the collections before the last."""
     client_site: str | None = None
-    """The line that constructs the most clients: the event ``mongodb.client.churn``, or ``mongodb.client.created``."""
+    """The line that constructs the most clients: the events ``mongodb.client.churn`` and ``.leak``, or
+    ``mongodb.client.created``."""
     cpu_per_second: float | None = None
     """Growth of ``process.cpu.time`` from the first to the last collection, in seconds a second."""
     connect_time: float | None = None
@@ -197,14 +198,20 @@ def _cpu_per_second(process: Process) -> float | None:
     return _ratio(cpu[-1].value - cpu[0].value, cpu[-1].at - cpu[0].at) if cpu else None
 
 
+_CLIENTS_OF = {
+    semconv.MONGODB_CLIENT_CHURN.name: semconv.MONGODB_CLIENT_CHURN_CREATED,
+    semconv.MONGODB_CLIENT_LEAK.name: semconv.MONGODB_CLIENT_LEAK_ACTIVE,
+}
+
+
 def _client_site(process: Process) -> str | None:
     created: Counter[str] = Counter()
     for series in process.series(semconv.MONGODB_CLIENT_CREATED.name):
         created[str(series.attributes.get(semconv.MONGODB_CLIENT_SITE))] += round(series.points()[-1].value)
     reported: Counter[str] = Counter()
     for event in process.events:
-        if event.name == semconv.MONGODB_CLIENT_CHURN.name:
-            clients = event.attributes.get(semconv.MONGODB_CLIENT_CHURN_CREATED)
+        if (figure := _CLIENTS_OF.get(event.name)) is not None:
+            clients = event.attributes.get(figure)
             reported[_site(event.attributes)] += clients if isinstance(clients, int) else 1
     return _most(reported) or _most(created)
 

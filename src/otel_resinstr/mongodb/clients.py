@@ -8,6 +8,7 @@ among them. A client that nobody keeps dies exactly as without us.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import threading
@@ -40,6 +41,9 @@ SYNC = "sync"
 ASYNC = "async"
 CLOSED = "closed"
 DROPPED = "dropped"
+
+BEAT = 1.0
+"""Seconds after which, at the latest, is told what was noted where nothing slow may be done."""
 
 _SERVERS = 100  # as many server addresses are told apart
 
@@ -132,6 +136,8 @@ class Clients:
         self._lingering: list[Client] = []
         # Filled by weak references' callbacks, which may run at any moment in any thread and must take no lock.
         self._dropped: deque[Client] = deque()
+        self._at_each_beat: tuple[Callable[[], None], ...] = ()
+        self._beats = False
         self._monitors: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._server_address = Bounded(_SERVERS)
         self._seen: dict[tuple[str, str], None] = {}
@@ -278,6 +284,7 @@ class Clients:
             else:
                 self._end(client, {})
             client.given_listeners = None
+        self._begin_beats()
         self._find_pools(client)
         if self.life is not None and not client.internal:
             self.life.constructed(client, error)
@@ -345,6 +352,33 @@ class Clients:
         self.life, self.pool = life, pool
         for client in (*self._live.values(), *self._lingering):
             client.connections = Connections()
+
+    # What is done where nothing is held
+
+    def at_each_beat(self, lease: Lease, call: Callable[[], None]) -> None:
+        """Call *call* each second for as long as *lease* lasts, on the package's thread, once there is a client."""
+
+        def guarded() -> None:
+            lease.guard(call)
+
+        def let_go() -> None:
+            self._at_each_beat = tuple(known for known in self._at_each_beat if known is not guarded)
+
+        self._at_each_beat = (*self._at_each_beat, guarded)
+        lease.at_end(let_go)
+
+    def _begin_beats(self) -> None:
+        with self._lock:
+            begun, self._beats = self._beats, True
+        if not begun:
+            # Where no thread may be started (any more), the end of the interpreter tells.
+            with contextlib.suppress(RuntimeError):
+                self._lease.every(BEAT, self._tell)
+
+    def _tell(self) -> None:
+        self.live()
+        for call in self._at_each_beat:
+            call()
 
     # What is read at a collection
 

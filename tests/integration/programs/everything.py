@@ -29,6 +29,7 @@ def close_one():
 def drop_some():
     for _ in range(10):
         find(MongoClient(URI))
+        time.sleep(0.1)
 
 
 def misspell():
