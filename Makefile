@@ -19,7 +19,7 @@ if [ "$$CI" = true ] && [ -z "$$OTELCOL_BIN" ]; then \
 fi
 endef
 
-.PHONY: help demo test check test-all collector bench constraints clean
+.PHONY: help demo test check test-all collector bench driver-suite constraints clean
 
 help: ## what can be made (this list)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -54,12 +54,16 @@ bench: ## what the package costs, beside what people use today
 	$(ENVIRONMENT) dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
+driver-suite: ## pymongo's own tests with the package off, off and on: hours; ARGS='test_client' for some
+	$(ENVIRONMENT) dev
+	@$(BIN)/python tools/driver_suite.py $(ARGS)
+
 constraints: ## fit constraints.txt to pyproject.toml; with ARGS=--upgrade, take the newest of everything
 	$(ENVIRONMENT) uv
 	sh tools/constraints.sh $(ARGS)
 
 clean: ## remove everything that was made
-	rm -rf .venv .nox build dist htmlcov
+	rm -rf .cache .venv .nox build dist htmlcov
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(MAKE) --no-print-directory -C collector clean

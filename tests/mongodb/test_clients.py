@@ -368,13 +368,71 @@ def test_everything_is_put_back(server, probes, sink):
     assert {name: recorded[name] for name in moments} == sink.collect().as_dict()
 
 
-def test_a_client_from_before_can_be_closed(server, sink, start):
-    """It was constructed before us: it is not counted, and nothing goes wrong."""
-    client = use(pymongo.MongoClient(server.uri))
-    start(Clients())
-    client.close()
+def test_clients_from_before_are_counted_and_named_as_unmonitored(server, sink, start, caplog):
+    """They hold sockets like all others; one line says what is not seen of them, and what to do about it."""
+    clients = [use(pymongo.MongoClient(server.uri)) for _ in range(2)]
+    use(pymongo.MongoClient(server.uri)).close()
+    subject = Clients()
+    start(subject, Pool(subject), Ledger(subject, churn_count=10, churn_window=60.0))
 
-    assert {} == sink.collect().points(ACTIVE)
+    assert agree(sink, server, 2, 6)
+    assert [
+        (
+            "2 MongoDB clients were there before otel_resinstr: they are counted (mongodb.client.active_instance.count, "
+            "mongodb.client.socket.count), but their pools, commands and lines of code are not seen. Call "
+            "otel_resinstr.instrument() before the first client is constructed, or run the application under "
+            "opentelemetry-instrument"
+        )
+    ] == [record.getMessage() for record in caplog.records if record.name == "otel_resinstr"]
+
+    clients.pop().close()
+    assert agree(sink, server, 1, 3)
+    clients.clear()
+    assert agree(sink, server, 0, 0)
+    assert {} == sink.collect().points(semconv.MONGODB_CLIENT_CREATED)
+    assert {} == sink.collect().points(semconv.MONGODB_CLIENT_CLOSED)
+
+
+def test_an_asynchronous_client_from_before_is_counted(server, sink, start):
+    """In the same way."""
+
+    async def main():
+        client = pymongo.AsyncMongoClient(server.uri)
+        await client.admin.command("ping")
+        start(Clients())
+        points = sink.collect().points(ACTIVE)
+        await client.close()
+        return points
+
+    assert {("async", HERE): 1} == asyncio.run(main())
+    assert {("async", HERE): 0} == sink.collect().points(ACTIVE)
+
+
+def test_a_driver_that_does_not_list_its_clients_has_none_from_before(
+    server, sink, start, caplog, monkeypatch
+):
+    """The private attribute is gone: these clients are not counted, all else works, and nothing is claimed."""
+    monkeypatch.setattr(module._driver, "existing", lambda _kind: [])
+    before = pymongo.MongoClient(server.uri, connect=False)
+    start(Clients())
+    with pymongo.MongoClient(server.uri, connect=False):
+        assert {("sync", HERE): 1} == sink.collect().points(ACTIVE)
+
+    before.close()
+    assert {("sync", HERE): 0} == sink.collect().points(ACTIVE)
+    assert [] == caplog.messages
+
+
+def test_a_driver_that_hides_its_pools_has_no_sockets_of_clients_from_before(
+    server, sink, start, monkeypatch
+):
+    """The private attributes are gone: that series is absent, not too low."""
+    with pymongo.MongoClient(server.uri) as client:
+        use(client)
+        start(Clients())
+        monkeypatch.setattr(module._driver, "pool_sockets", lambda _client: None)
+
+        assert {("monitor", HERE)} == set(sink.collect().points(SOCKETS))
 
 
 @pytest.mark.breaks

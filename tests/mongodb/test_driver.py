@@ -24,10 +24,24 @@ def test_a_clients_sockets_are_those_of_its_pool_and_its_monitors(server):
 
         eventually(lambda: all_sockets() == 2 and sockets_to(server.port) == 3)
         assert {("127.0.0.1", server.port): 0} == _driver.pending(client)
+        assert 1 == _driver.pool_sockets(client)
+
+
+def test_the_clients_that_there_are(server):
+    """Those that were not closed, and where they connect to."""
+    with pymongo.MongoClient(server.uri) as client:
+        client.admin.command("ping")
+
+        assert [client] == _driver.existing(pymongo.MongoClient)
+        assert "127.0.0.1" == _driver.seed(client)
+    assert [] == _driver.existing(pymongo.MongoClient)
 
 
 def test_a_driver_without_the_attributes_tells_nothing():
     """A later driver may have renamed all of it: unknown, not zero, and no error."""
+    assert [] == _driver.existing(object)
+    assert _driver.seed(object()) is None
+    assert _driver.pool_sockets(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()}))) is None
     assert [] == _driver.monitor_pools(object()) == _driver.pools(object())
     assert [] == _driver.pools(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()})))
     assert [] == _driver.monitor_pools(SimpleNamespace(_topology=SimpleNamespace(_servers={1: object()})))

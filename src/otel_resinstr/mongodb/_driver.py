@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+def existing(kind: Any) -> list[Any]:
+    """The clients of the class *kind* that were not closed; none where the system cannot fork.
+
+    The driver lists them, weakly, to renew them in a forked child.
+    """
+    clients = list(getattr(kind, "_clients", {}).values())
+    return [client for client in clients if not getattr(client, "_closed", False)]
+
+
+def seed(client: Any) -> str | None:
+    """The host name, or path of a Unix socket, of the first of *client*'s seeds in the order of the alphabet."""
+    seeds = getattr(getattr(client, "_topology_settings", None), "seeds", ())
+    return min((host for host, _ in seeds), default=None)
+
+
 def monitor_pools(client: Any) -> list[Any]:
     """The pools from which *client*'s monitors take their sockets.
 
@@ -60,6 +75,12 @@ def sockets(pool: Any) -> int | None:
     except AttributeError:
         return None
     return max(0, count)
+
+
+def pool_sockets(client: Any) -> int | None:
+    """How many sockets *client* has open in its pools."""
+    counts = [sockets(getattr(server, "_pool", None)) for server in _servers(client)]
+    return None if None in counts else sum(count or 0 for count in counts)
 
 
 def pending(client: Any) -> dict[tuple[str, int | None], int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import re
 import threading
 import time
@@ -21,7 +22,7 @@ from urllib.parse import unquote
 from opentelemetry.metrics import Observation
 
 from otel_resinstr import semconv
-from otel_resinstr._bounded import Bounded
+from otel_resinstr._bounded import OTHER, Bounded
 from otel_resinstr._site import application_site
 from otel_resinstr.mongodb import _driver
 from otel_resinstr.mongodb._connections import DEFAULT_MAX_POOL_SIZE, Connection, Connections, PoolState
@@ -45,6 +46,8 @@ DROPPED = "dropped"
 BEAT = 1.0
 """Seconds after which, at the latest, is told what was noted where nothing slow may be done."""
 
+_logger = logging.getLogger(semconv.SCOPE)
+
 _SERVERS = 100  # as many server addresses are told apart
 
 
@@ -66,6 +69,8 @@ class Client:
         """What else makes a span for each command: for each, whether it does at the moment."""
         self.span: Any = None
         """The ledger's, while the constructor runs."""
+        self.unmonitored = False
+        """It was there before us: it has no listener of ours, and its line is not known."""
         self.key = 0
         self.ref: weakref.ref[Any] | None = None
         self.pools: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -153,6 +158,7 @@ class Clients:
         lease.when_imported("pymongo.monitoring", self._found_monitoring)
         lease.when_imported("pymongo.synchronous.mongo_client", self._found_sync)
         lease.when_imported("pymongo.asynchronous.mongo_client", self._found_async)
+        self._warn_of_unmonitored()
         lease.observe(semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT, self._active)
         lease.observe(semconv.MONGODB_CLIENT_SOCKET_COUNT, self._sockets)
         lease.at_end(self._take_listeners_back)
@@ -173,11 +179,33 @@ class Clients:
     def _found_sync(self, module: Any) -> None:
         self._lease.patch(module.MongoClient, "__init__", self._constructor(SYNC))
         self._lease.patch(module.MongoClient, "close", self._close)
+        self._adopt(SYNC, module.MongoClient)
 
     def _found_async(self, module: Any) -> None:
         self._lease.patch(module.AsyncMongoClient, "__init__", self._constructor(ASYNC))
         self._lease.patch(module.AsyncMongoClient, "close", self._close_async)
         self._lease.patch(module.AsyncMongoClient, "aclose", self._close_async)
+        self._adopt(ASYNC, module.AsyncMongoClient)
+
+    def _adopt(self, kind: str, owner: Any) -> None:
+        """Count the clients that were there before us."""
+        for instance in _driver.existing(owner):
+            client = Client(kind, self._server_address(_driver.seed(instance) or OTHER), None, internal=False)
+            client.unmonitored = True
+            with self._lock:
+                if id(instance) not in self._live:  # constructed by another thread, a moment ago
+                    self._watch(client, instance)
+
+    def _warn_of_unmonitored(self) -> None:
+        count = len(self.live())
+        if count:
+            _logger.warning(
+                "%d MongoDB clients were there before otel_resinstr: they are counted "
+                "(mongodb.client.active_instance.count, mongodb.client.socket.count), but their pools, commands and "
+                "lines of code are not seen. Call otel_resinstr.instrument() before the first client is constructed, "
+                "or run the application under opentelemetry-instrument",
+                count,
+            )
 
     # What the application calls
 
@@ -275,10 +303,7 @@ class Clients:
         with self._lock:
             self._bury()  # first: the id may be that of one that has died
             if error is None:
-                client.key = id(instance)
-                client.ref = weakref.ref(instance, lambda _ref: self._gone(client))
-                self._live[client.key] = client
-                self._seen[client.server_address, client.kind] = None
+                self._watch(client, instance)
                 client.other_tracers = _driver.other_tracers(instance)
                 _driver.hide_listeners(instance, client.given_listeners)
             else:
@@ -288,6 +313,12 @@ class Clients:
         self._find_pools(client)
         if self.life is not None and not client.internal:
             self.life.constructed(client, error)
+
+    def _watch(self, client: Client, instance: Any) -> None:
+        client.key = id(instance)
+        client.ref = weakref.ref(instance, lambda _ref: self._gone(client))
+        self._live[client.key] = client
+        self._seen[client.server_address, client.kind] = None
 
     def _closing(self, instance: Any) -> None:
         client = self._live.get(id(instance))
@@ -304,7 +335,7 @@ class Clients:
     def _over(self, client: Client, reason: str) -> None:
         if not client.over:
             client.over = True
-            if self.life is not None and not client.internal:
+            if self.life is not None and not client.internal and not client.unmonitored:
                 self.life.ended(client, reason)
 
     def _gone(self, client: Client) -> None:
@@ -404,14 +435,22 @@ class Clients:
             )
 
     def _sockets(self) -> Iterable[Observation]:
-        in_pools = {server_address: 0 for server_address, _ in self._servers_seen()}
+        in_pools: dict[str, int | None] = {server_address: 0 for server_address, _ in self._servers_seen()}
         for client in self.live():
-            in_pools[client.server_address] = (
-                in_pools.get(client.server_address, 0) + client.connections.opened()
-            )
+            counted, held = in_pools.get(client.server_address, 0), self._pool_sockets(client)
+            in_pools[client.server_address] = None if counted is None or held is None else counted + held
             self._find_pools(client)
-        yield from _by_server(in_pools, "pool")
+        yield from _by_server(
+            {server: count for server, count in in_pools.items() if count is not None}, "pool"
+        )
         yield from _by_server(self._monitor_sockets(in_pools), "monitor")
+
+    @staticmethod
+    def _pool_sockets(client: Client) -> int | None:
+        if not client.unmonitored:
+            return client.connections.opened()
+        instance = None if client.ref is None else client.ref()
+        return 0 if instance is None else _driver.pool_sockets(instance)
 
     def socket_count(self) -> int:
         """All sockets, as far as they are known."""

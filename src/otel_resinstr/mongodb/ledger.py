@@ -166,7 +166,7 @@ class Ledger:
     def _forked(self) -> None:
         self._restart()
         for client in self._clients.live():
-            if not client.over and not client.internal:
+            if not (client.over or client.internal or client.unmonitored):
                 self._line(client).active += 1
 
     def _created_observations(self) -> Iterable[Observation]:
