@@ -37,6 +37,7 @@ SETTINGS = {
     "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "pymongo,system_metrics",
     "OTEL_RESINSTR_CPU_WINDOW": "0.2",
     "OTEL_RESINSTR_MONGODB_CHURN_WINDOW": "10",  # half a second counts as more than a moment
+    "OTEL_RESINSTR_MONGODB_SERVER_INTERVAL": "0.5",
 }
 
 

@@ -66,6 +66,27 @@ def clean_environ(**environ: str) -> dict[str, str]:
     }
 
 
+class TickerByHand:
+    """A ticker without a thread: it beats when the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def every(self, _seconds: float, call: Any) -> Any:
+        """Call *call* at each beat; returns what ends that."""
+        self.calls.append(call)
+        return lambda: self.calls.remove(call)
+
+    def settle(self) -> None:
+        """There is no thread to wait for."""
+        assert [] == self.calls
+
+    def beat(self) -> None:
+        """Call all."""
+        for call in list(self.calls):
+            call()
+
+
 class Collected:
     """One collection of metrics."""
 

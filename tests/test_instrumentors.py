@@ -42,7 +42,13 @@ PROBES = {
     ],
     RuntimeInstrumentor: ["runtime.threads_by_group"],
     EventLoopInstrumentor: ["eventloop.loops", "eventloop.delay", "eventloop.blocked"],
-    MongoDBInstrumentor: ["mongodb.clients", "mongodb.pool", "mongodb.commands", "mongodb.ledger"],
+    MongoDBInstrumentor: [
+        "mongodb.clients",
+        "mongodb.pool",
+        "mongodb.commands",
+        "mongodb.ledger",
+        "mongodb.server",
+    ],
 }
 
 
@@ -157,7 +163,9 @@ def test_disabled_probes_do_not_start(instrument, caplog):
         instrument(subject, settings=settings)
 
     assert [] == running(ProcessInstrumentor)
-    assert ["mongodb.clients", "mongodb.commands", "mongodb.ledger"] == running(MongoDBInstrumentor)
+    assert ["mongodb.clients", "mongodb.commands", "mongodb.ledger", "mongodb.server"] == running(
+        MongoDBInstrumentor
+    )
     assert PROBES[EventLoopInstrumentor] == running(EventLoopInstrumentor)
     assert [] == caplog.messages
 

@@ -19,6 +19,7 @@ SECONDS = (
     "EVENTLOOP_THRESHOLD",
     "EVENTLOOP_WINDOW",
     "MONGODB_CHURN_WINDOW",
+    "MONGODB_SERVER_INTERVAL",
 )
 VARIABLES = {field.metadata["variable"]: field.name for field in dataclasses.fields(Settings)}
 
@@ -56,6 +57,7 @@ def test_all_settings_can_be_set_together(caplog):
         "OTEL_RESINSTR_MONGODB_CHURN_WINDOW": "1e1",
         "OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH": "1024",
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http, database/dup",
+        "OTEL_RESINSTR_MONGODB_SERVER_INTERVAL": "60",
         "OTEL_SERVICE_NAME": "shop",
     }
     assert Settings(
@@ -68,6 +70,7 @@ def test_all_settings_can_be_set_together(caplog):
         churn_window=10.0,
         query_text_length=1024,
         old_database_names=True,
+        server_interval=60.0,
     ) == Settings.from_environment(environ)
     assert set(VARIABLES) == set(environ) - {"OTEL_SERVICE_NAME"}
     assert [] == caplog.records
@@ -100,7 +103,7 @@ def test_what_is_no_time_is_not_accepted(caplog, variable, text):
     assert [
         (
             f"{PREFIX}{variable}={text!r} is not accepted: it takes a number of seconds from 0.001 to 86400; "
-            f"{default} is used instead"
+            f"{'nothing' if default is None else default} is used instead"
         )
     ] == caplog.messages
 
@@ -207,7 +210,8 @@ def test_no_text_makes_it_raise(environ):
     chosen = Settings.from_environment(environ)
 
     assert 1 <= chosen.churn_count <= 10000
-    assert all(0.001 <= getattr(chosen, VARIABLES[PREFIX + variable]) <= 86400 for variable in SECONDS)
+    times = [getattr(chosen, VARIABLES[PREFIX + variable]) for variable in SECONDS]
+    assert all(time is None or 0.001 <= time <= 86400 for time in times)
     assert all(isinstance(name, str) and name for name in chosen.disabled_probes)
 
 
@@ -249,15 +253,15 @@ def test_each_setting_says_what_the_readme_has_to_say(field):
     assert metadata["variable"] == metadata["variable"].upper()
     assert metadata["meaning"].endswith(".")
     assert not metadata["accepts"].endswith(".")
-    # The default is itself something that is accepted.
-    assert field.default == metadata["read"](
+    # The default is itself something that is accepted, or the absence of it.
+    assert field.default is None or field.default == metadata["read"](
         ",".join(field.default) if field.default == () else str(field.default)
     )
 
 
 def test_the_shown_default_of_a_list_is_a_word():
-    """`()` would say nothing to who does not write Python."""
-    assert ["nothing", "10.0"] == [settings._shown(()), settings._shown(10.0)]
+    """`()` and `None` would say nothing to who does not write Python."""
+    assert ["nothing", "nothing", "10.0"] == [settings._shown(value) for value in ((), None, 10.0)]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def settings() -> str:
     rows = [
         (
             code(setting.metadata["variable"]),
-            "nothing" if setting.default == () else str(setting.default),
+            "nothing" if setting.default in {(), None} else str(setting.default),
             setting.metadata["accepts"],
             setting.metadata["meaning"],
         )

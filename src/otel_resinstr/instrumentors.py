@@ -18,6 +18,7 @@ from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.commands import Commands
 from otel_resinstr.mongodb.ledger import Ledger
 from otel_resinstr.mongodb.pool import Pool
+from otel_resinstr.mongodb.server import Server
 from otel_resinstr.process import ProcessReading
 from otel_resinstr.process.context_switches import ContextSwitches
 from otel_resinstr.process.cpu import Cpu
@@ -128,6 +129,7 @@ class MongoDBInstrumentor(SubjectInstrumentor):
             old_names=settings.old_database_names,
         )
         yield Ledger(clients, churn_count=settings.churn_count, churn_window=settings.churn_window)
+        yield Server(clients, interval=settings.server_interval)
 
 
 SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (

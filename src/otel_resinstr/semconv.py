@@ -130,6 +130,7 @@ MONGODB_CLIENT_SOCKET_TYPE = "mongodb.client.socket.type"
 MONGODB_CLIENT_TYPE = "mongodb.client.type"
 MONGODB_CONNECTION_CLOSE_REASON = "mongodb.connection.close.reason"
 MONGODB_POOL_WAIT_TIME = "mongodb.pool.wait_time"
+MONGODB_SERVER_CONNECTION_STATE = "mongodb.server.connection.state"
 RESINSTR_PROBE = "resinstr.probe"
 RESINSTR_EVENT_REPEATED = "resinstr.event.repeated"
 
@@ -454,6 +455,26 @@ MONGODB_CLIENT_CLOSED = Metric(
     origin=Origin.OURS,
     attributes=(SERVER_ADDRESS, MONGODB_CLIENT_CLOSE_REASON),
     precedent="azure.cosmosdb.client.active_instance.count",
+)
+MONGODB_SERVER_CONNECTION_COUNT = Metric(
+    probe="mongodb.server",
+    name="mongodb.server.connection.count",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="{connection}",
+    description="Connections of the server, from all its clients, as it says itself. Off unless asked for.",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, MONGODB_SERVER_CONNECTION_STATE),
+    precedent="connections of MongoDB's serverStatus",
+)
+MONGODB_SERVER_CONNECTION_CREATED = Metric(
+    probe="mongodb.server",
+    name="mongodb.server.connection.created",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{connection}",
+    description="Connections that the server has accepted since it is watched. Off unless asked for.",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS,),
+    precedent="connections.totalCreated of MongoDB's serverStatus",
 )
 
 MONGODB_COMMAND = Span(

@@ -121,6 +121,13 @@ class Settings:
         _SECONDS,
         "The window of `mongodb.client.churn`.",
     )
+    server_interval: float | None = _setting(
+        None,
+        "MONGODB_SERVER_INTERVAL",
+        _seconds,
+        _SECONDS,
+        "How often each MongoDB server is asked for its connections (`serverStatus`). Without it, it is not.",
+    )
     query_text_length: int = _setting(
         0,
         "MONGODB_QUERY_TEXT_LENGTH",
@@ -201,7 +208,7 @@ def _hint(unknown: str, known: list[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    return "nothing" if value == () else str(value)
+    return "nothing" if value in {(), None} else str(value)
 
 
 _warned: set[str] = set()

@@ -22,6 +22,7 @@ from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.mongodb import ledger as module
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.ledger import Ledger
+from support import TickerByHand
 
 CREATED = semconv.MONGODB_CLIENT_CREATED
 CLOSED = semconv.MONGODB_CLIENT_CLOSED
@@ -49,24 +50,6 @@ SITE = f"test_ledger.py:{LINE} construct"
 @pytest.fixture
 def clock():
     return FakeClock()
-
-
-class TickerByHand:
-    """Beats when the test says so."""
-
-    def __init__(self):
-        self.calls = []
-
-    def every(self, seconds, call):
-        self.calls.append(call)
-        return lambda: self.calls.remove(call)
-
-    def settle(self):
-        assert [] == self.calls
-
-    def beat(self):
-        for call in self.calls:
-            call()
 
 
 @pytest.fixture

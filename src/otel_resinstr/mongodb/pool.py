@@ -150,7 +150,7 @@ class Pool:
 
     def _opened(self, pool: PoolState, span: Span | None, seconds: float, failed: bool) -> None:  # noqa: FBT001
         if not failed:
-            self._create_time.record(seconds, self._attributes(pool))
+            self._record(self._create_time, pool, seconds)
         if span is not None:
             if failed:
                 # The driver's event has no more than the reason "error", but is made while the error is handled.
@@ -168,7 +168,8 @@ class Pool:
         self._guard(self._record, self._use_time, pool, seconds)
 
     def _record(self, histogram: Any, pool: PoolState, seconds: float) -> None:
-        histogram.record(seconds, self._attributes(pool))
+        if is_instrumentation_enabled():
+            histogram.record(seconds, self._attributes(pool))
 
     def timed_out(self, pool: PoolState) -> None:
         """The wait for a connection ran out (`waitQueueTimeoutMS`)."""
