@@ -495,7 +495,10 @@ class Clients:
         now = self._clock()
         pool = client.connections.pool(event.address)
         opening = None if self.pool is None else self.pool.opening(pool)
-        pool.connections[event.connection_id] = Connection(now, now, opening)
+        with self._lock:
+            if event.connection_id in pool.connections:
+                self._count_closed(pool, "error", 1)  # it cannot be there any more: another one has its id
+            pool.connections[event.connection_id] = Connection(now, now, opening)
 
     def connection_ready(self, client: Client, event: monitoring.ConnectionReadyEvent) -> None:
         """A connection is open and authenticated."""
