@@ -34,8 +34,8 @@ _REMEDY = (
 )
 
 
-def find(option: str | None, environment: Mapping[str, str]) -> Path | None:
-    """The Collector that the user names, or the first one that is there; None for the sink."""
+def find(option: str | None, environment: Mapping[str, str], remedy: str = _REMEDY) -> Path | None:
+    """The Collector that the user names, or the first one that is there; None if there is none, or `none` is named."""
     named = option or environment.get("OTELCOL_BIN")
     if named == SINK:
         return None
@@ -43,7 +43,7 @@ def find(option: str | None, environment: Mapping[str, str]) -> Path | None:
         path = shutil.which(named, path=environment.get("PATH"))
         if path is None:
             source = "--otelcol" if option else "OTELCOL_BIN"
-            raise Failure(f"{source}: there is no program {named}\n{_REMEDY}")
+            raise Failure(f"{source}: there is no program {named}\n{remedy}")
         return Path(path).absolute()
     on_path = (shutil.which(name, path=environment.get("PATH")) for name in _NAMES)
     first = next(filter(None, on_path), None)
@@ -64,7 +64,7 @@ class Collector:
 
     def __init__(self, programs: Programs, otelcol: Path, folder: Path) -> None:
         """Start *otelcol* with ``local-debug.yaml`` and wait until it is ready."""
-        self.description = f"{_version(otelcol)}, {otelcol}"
+        self.description = described(otelcol)
 
         def start(ports: list[int]) -> Program:
             http, grpc, health, metrics = ports
@@ -92,8 +92,8 @@ class Collector:
         self._program.stop()
 
 
-def _version(otelcol: Path) -> str:
-    """As it says itself: ``otelcol-contrib version 0.159.0``."""
+def described(otelcol: Path, remedy: str = _REMEDY) -> str:
+    """As it says itself, and where it is: ``otelcol-contrib version 0.159.0 (tested is 0.156.0), /usr/bin/...``."""
     try:
         said = subprocess.run(  # noqa: S603  a program that the user has named, or installed under its name
             [otelcol, "--version"],
@@ -108,15 +108,21 @@ def _version(otelcol: Path) -> str:
         said = ""
     version = said.partition("\n")[0].strip()
     if " version " not in version:
-        raise Failure(f"{otelcol} is no Collector: it does not say its version\n{_REMEDY}")
-    return version if version.endswith(f" {TESTED}") else f"{version} (tested is {TESTED})"
+        raise Failure(f"{otelcol} is no Collector: it does not say its version\n{remedy}")
+    other = "" if version.endswith(f" {TESTED}") else f" (tested is {TESTED})"
+    return f"{version}{other}, {otelcol}"
 
 
 def _is_healthy(ports: list[int]) -> bool:
     _, _, health, _ = ports
+    return is_healthy(f"127.0.0.1:{health}")
+
+
+def is_healthy(endpoint: str) -> bool:
+    """Whether a Collector whose health check is at *endpoint* (host:port) is ready."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(f"http://127.0.0.1:{health}", timeout=1):
+        with direct.open(f"http://{endpoint}", timeout=1):
             return True
     except OSError:  # refused, or 503: not yet
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import click
 
+from otel_resinstr.cli.collector import collector
 from otel_resinstr.cli.demo import demo
 from otel_resinstr.version import __version__
 
@@ -15,4 +16,5 @@ def resinstr() -> None:
     """Says which suspect it is when a Python service with MongoDB stalls."""
 
 
+resinstr.add_command(collector)
 resinstr.add_command(demo)
