@@ -12,8 +12,9 @@ import os
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,18 @@ import pytest
 
 COLLECTOR = Path(__file__).parents[1] / "collector"
 LOCAL_DEBUG = COLLECTOR / "config" / "local-debug.yaml"
-ENDPOINTS = ("OTLP_GRPC_ENDPOINT", "OTLP_HTTP_ENDPOINT", "OTELCOL_HEALTH_ENDPOINT")
+ENDPOINTS = (
+    "OTLP_GRPC_ENDPOINT",
+    "OTLP_HTTP_ENDPOINT",
+    "OTELCOL_HEALTH_ENDPOINT",
+    "OTELCOL_ZPAGES_ENDPOINT",
+    "PROMETHEUS_ENDPOINT",
+)
 READY_WITHIN = 20.0
 STOPPED_WITHIN = 15.0
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class NotReadyError(Exception):
@@ -41,6 +51,7 @@ class Collector:
     http: str
     health: str
     metrics: str
+    prometheus: str
     out: Path
     stdout_file: Path
     log_file: Path
@@ -59,6 +70,27 @@ class Collector:
     def log(self) -> str:
         """The Collector's own log so far."""
         return self.log_file.read_text()
+
+    def send(self, signal: str, request: Mapping[str, Any]) -> int:
+        """Send an export request of OTLP/JSON, and return the status of the answer."""
+        body = json.dumps(request).encode()
+        asked = urllib.request.Request(
+            f"http://{self.http}/v1/{signal}", body, {"Content-Type": "application/json"}
+        )
+        try:
+            with _DIRECT.open(asked, timeout=STOPPED_WITHIN) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def counted(self) -> dict[str, float]:
+        """What it counted of itself so far: `otelcol_receiver_accepted_spans` and so on, over all labels."""
+        return _summed(f"http://{self.metrics}/metrics")
+
+    def kill(self) -> None:
+        """End it as the system does when memory runs out."""
+        self.process.kill()
+        self.process.wait(STOPPED_WITHIN)
 
     def stop(self) -> int:
         """Ask it to stop (SIGTERM) and return its exit code."""
@@ -92,15 +124,24 @@ def collector_environment(tmp_path: Path) -> dict[str, str]:
 def run_collector(otelcol: Path, tmp_path: Path) -> RunCollector:
     """Runs a Collector for the length of a `with` block: `run_collector(config, {"NAME": "value"})`."""
 
-    @contextmanager
-    def run(config: Path = LOCAL_DEBUG, environment: Mapping[str, str] | None = None) -> Iterator[Collector]:
-        collector = _started(otelcol, config, tmp_path, environment or {})
-        try:
-            yield collector
-        finally:
-            _ended(collector.process)
+    def run(
+        config: Path | Sequence[Path] = LOCAL_DEBUG, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Collector]:
+        return running(otelcol, config, tmp_path, environment or {})
 
     return run
+
+
+@contextmanager
+def running(
+    otelcol: Path, config: Path | Sequence[Path], folder: Path, environment: Mapping[str, str]
+) -> Iterator[Collector]:
+    """A Collector that runs for the length of a `with` block, with *folder* for what it writes."""
+    collector = _started(otelcol, [config] if isinstance(config, Path) else config, folder, environment)
+    try:
+        yield collector
+    finally:
+        _ended(collector.process)
 
 
 def _built() -> Path | None:
@@ -124,16 +165,19 @@ def _built() -> Path | None:
 def _environment(folder: Path) -> dict[str, str]:
     # All ports are held until the last is known, so no two are the same.
     with ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        servers = [
+            held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(len(ENDPOINTS) + 1)
+        ]
         ports = [server.getsockname()[1] for server in servers]
     return {
         **{name: f"127.0.0.1:{port}" for name, port in zip(ENDPOINTS, ports, strict=False)},
+        "GATEWAY_QUEUE": str(folder / "otel-queue"),
         "OTELCOL_METRICS_PORT": str(ports[-1]),
         "OTELCOL_OUT": str(folder / "otel-out"),
     }
 
 
-def _started(otelcol: Path, config: Path, folder: Path, overrides: Mapping[str, str]) -> Collector:
+def _started(otelcol: Path, config: Sequence[Path], folder: Path, overrides: Mapping[str, str]) -> Collector:
     # Between our look for free ports and their use another process may take one: then look again.
     for _ in range(3):
         collector = _launched(otelcol, config, folder, {**_environment(folder), **overrides})
@@ -145,11 +189,17 @@ def _started(otelcol: Path, config: Path, folder: Path, overrides: Mapping[str, 
     raise NotReadyError(collector.log())
 
 
-def _launched(otelcol: Path, config: Path, folder: Path, environment: Mapping[str, str]) -> Collector:
+def _launched(
+    otelcol: Path, config: Sequence[Path], folder: Path, environment: Mapping[str, str]
+) -> Collector:
     stdout_file, log_file = folder / "collector.stdout", folder / "collector.log"
     with stdout_file.open("wb") as stdout, log_file.open("wb") as log:
         process = subprocess.Popen(
-            [otelcol, "--config", config], env=environment, cwd=folder, stdout=stdout, stderr=log
+            [otelcol, *(f"--config={file}" for file in config)],
+            env=environment,
+            cwd=folder,
+            stdout=stdout,
+            stderr=log,
         )
     return Collector(
         process=process,
@@ -157,18 +207,34 @@ def _launched(otelcol: Path, config: Path, folder: Path, environment: Mapping[st
         http=environment["OTLP_HTTP_ENDPOINT"],
         health=environment["OTELCOL_HEALTH_ENDPOINT"],
         metrics=f"127.0.0.1:{environment['OTELCOL_METRICS_PORT']}",
+        prometheus=environment["PROMETHEUS_ENDPOINT"],
         out=Path(environment["OTELCOL_OUT"]),
         stdout_file=stdout_file,
         log_file=log_file,
     )
 
 
+def exposed(address: str) -> str:
+    """What a Prometheus would scrape at *address*."""
+    with _DIRECT.open(address, timeout=STOPPED_WITHIN) as answer:
+        return answer.read().decode()
+
+
+def _summed(address: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for line in exposed(address).splitlines():
+        if not line.startswith("#"):
+            series, _, value = line.rpartition(" ")
+            name = series.partition("{")[0].removesuffix("_total")
+            found[name] = found.get(name, 0.0) + float(value)
+    return found
+
+
 def _becomes_ready(collector: Collector) -> bool:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + READY_WITHIN
     while collector.process.poll() is None and time.monotonic() < deadline:
         try:
-            with direct.open(f"http://{collector.health}", timeout=1):
+            with _DIRECT.open(f"http://{collector.health}", timeout=1):
                 return True
         except OSError:  # refused, or 503: not yet
             time.sleep(0.02)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Application Insights' ingestion, as far as an exporter sees it: a server on loopback that keeps what it is sent.
+
+A plugin of pytest: its fixture is there for all tests.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+KEY = "00000000-0000-0000-0000-000000000000"
+
+
+class Ingestion:
+    """Answers as the service does, or as it is told to; what it has accepted is in `envelopes`."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[dict[str, Any]] = []
+        self.refused: list[int] = []
+        """The statuses of requests that were not accepted."""
+        self.delay = 0.0
+        """Seconds before each answer."""
+        self._planned: list[int] = []
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="ingestion")
+        self._thread.start()
+
+    @property
+    def connection_string(self) -> str:
+        """What the exporters take."""
+        base = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        return f"InstrumentationKey={KEY};IngestionEndpoint={base};LiveEndpoint={base}"
+
+    def refuse(self, *statuses: int) -> None:
+        """Answer the next requests with *statuses* (429, 503, ...), one each, then accept again."""
+        with self._lock:
+            self._planned.extend(statuses)
+
+    def of(self, base_type: str) -> list[dict[str, Any]]:
+        """The accepted envelopes of a type: MetricData, RemoteDependencyData, RequestData, MessageData, ..."""
+        with self._lock:
+            return [envelope for envelope in self.envelopes if envelope["data"]["baseType"] == base_type]
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _take(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        envelopes = _envelopes(body)
+        with self._lock:
+            status = self._planned.pop(0) if self._planned else 200
+            if status == 200:
+                self.envelopes += envelopes
+            else:
+                self.refused.append(status)
+        accepted = len(envelopes) if status == 200 else 0
+        return status, {"itemsReceived": len(envelopes), "itemsAccepted": accepted, "errors": []}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        ingestion = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                if not self.path.endswith("/track"):  # live metrics and the exporters' own statistics
+                    status, answer = 404, {}
+                else:
+                    time.sleep(ingestion.delay)
+                    status, answer = ingestion._take(body)
+                said = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def _envelopes(body: bytes) -> list[dict[str, Any]]:
+    """A JSON array, as Python sends it, or an object a line, as Go does."""
+    text = body.decode()
+    if text.lstrip().startswith("["):
+        return json.loads(text)
+    return [json.loads(line) for line in text.splitlines() if line]
+
+
+@pytest.fixture
+def ingestion() -> Iterator[Ingestion]:
+    """Application Insights' ingestion on loopback, for a test."""
+    ingestion = Ingestion()
+    yield ingestion
+    ingestion.stop()
