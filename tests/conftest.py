@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from otel_resinstr._probe import Probe
 
-pytest_plugins = ["ingestion", "mongo", "otelcol"]
+pytest_plugins = ["ingestion", "mongo", "otelcol", "prometheus"]
 
 
 @pytest.fixture

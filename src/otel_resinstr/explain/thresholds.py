@@ -19,3 +19,41 @@ GROWTH_CLIENTS = 10
 LOOP_DELAY = 0.1
 """Seconds. What a person notices (https://www.nngroup.com/articles/response-times-3-important-limits/); a loop that
 shares a busy machine stays below it, and the probe takes a stack from here on (`OTEL_RESINSTR_EVENTLOOP_THRESHOLD`)."""
+
+POOL_WAIT = 0.1
+"""Seconds, of the 99th percentile of the waits for a connection. A check-out from a pool that has one free takes
+microseconds; and see `LOOP_DELAY`: the caller waits as long."""
+
+POOL_TIMEOUTS = 0
+"""Waits for a connection that ran out. Each one more than none is an error in the application."""
+
+SERVER_SELECTION_FAILURES = 0
+"""Operations for which no server could be had. Each one more than none is an error in the application."""
+
+POOL_BUSY = 1.0
+"""Share of a thread pool's threads that are busy. With all of them busy, work that is handed over has to wait."""
+
+POOL_QUEUED = 0
+"""Work items that wait for a thread. Busy threads without a queue are a pool that is used well."""
+
+MEMORY_UTILIZATION = 0.9
+"""Share of the smallest limit that binds. Below it a kernel has room enough for caches; from here on it takes what
+the process needs again soon. Alone it is no fault: `MAJOR_FAULTS_PER_SECOND` or `MEMORY_STALLED` beside it is."""
+
+MAJOR_FAULTS_PER_SECOND = 10.0
+"""Major faults a second. A process that has started makes next to none; each is a read from the disk for memory that
+was there before, up to 10 ms on a turning one: a tenth of the time."""
+
+MEMORY_STALLED = 0.1
+"""Share of the time in which some task waited for memory (PSI). A tenth of the time is one that users notice; what is
+given out and taken back in passing stays far below."""
+
+OOM_KILLS = 0
+"""Processes of the container that the kernel has killed for want of memory."""
+
+CPU_THROTTLED = 0.25
+"""Seconds a second, added up over threads, in which the quota let the process not run though it had work to do."""
+
+DESCRIPTORS = 0.8
+"""Share of the limit of open files. What is left is gone within minutes where something leaks, and with it every new
+connection."""
