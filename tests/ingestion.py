@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,8 +26,9 @@ class Ingestion:
         self.envelopes: list[dict[str, Any]] = []
         self.refused: list[int] = []
         """The statuses of requests that were not accepted."""
-        self.delay = 0.0
-        """Seconds before each answer."""
+        self.answering = threading.Event()
+        """Cleared, every answer waits until it is set again."""
+        self.answering.set()
         self._planned: list[int] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -54,6 +54,7 @@ class Ingestion:
 
     def stop(self) -> None:
         """End it."""
+        self.answering.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -82,7 +83,7 @@ class Ingestion:
                 if not self.path.endswith("/track"):  # live metrics and the exporters' own statistics
                     status, answer = 404, {}
                 else:
-                    time.sleep(ingestion.delay)
+                    ingestion.answering.wait()
                     status, answer = ingestion._take(body)
                 said = json.dumps(answer).encode()
                 self.send_response(status)
