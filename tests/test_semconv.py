@@ -184,7 +184,7 @@ def test_names_are_unique():
 def test_the_probes_of_the_names_are_those_that_are_started():
     """A name whose probe nobody starts would never be reported; a probe without a name would report nothing."""
     of_names = {record.probe for record in (*METRICS, *EVENTS, *SPANS)} - {"*"}
-    # It finds the loops that the other two watch.
+    # It finds the loops that the others watch.
     without_a_name = {"eventloop.loops"}
 
     assert of_names | without_a_name == {*names_of_probes()}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from opentelemetry._logs import LoggerProvider
+    from opentelemetry.context import Context
     from opentelemetry.util.types import AnyValue
 
     from otel_resinstr.semconv import Event
@@ -52,10 +53,17 @@ class Events:
         self._in_window = 0
         self._filtered: list[logging.Handler] = []
 
-    def say(self, event: Event, message: str, cause: Hashable, attributes: Mapping[str, AnyValue]) -> bool:
+    def say(
+        self,
+        event: Event,
+        message: str,
+        cause: Hashable,
+        attributes: Mapping[str, AnyValue],
+        context: Context | None = None,
+    ) -> bool:
         """Report *event* unless its *cause* was reported a moment ago; returns whether it was.
 
-        *message* is one line for a person. The record carries the current trace context.
+        *message* is one line for a person. The record carries the trace of *context*, by default the current one.
         """
         with self._lock:
             repeated = self._admit((event.name, cause))
@@ -68,6 +76,7 @@ class Events:
         self._otlp.emit(
             LogRecord(
                 timestamp=time.time_ns(),
+                context=context,
                 severity_number=SeverityNumber.WARN,
                 severity_text="WARN",
                 body=message,

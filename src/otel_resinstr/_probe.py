@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
     from opentelemetry._logs import LoggerProvider
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.types import AnyValue
@@ -134,12 +135,25 @@ class Lease:
         """Make the histogram of *metric*. Recording is for code inside the guard."""
         return self._telemetry.instruments.histogram(metric)
 
-    def event(self, event: Event, message: str, cause: Hashable, attributes: Mapping[str, AnyValue]) -> bool:
-        """Report *event*, at most once an interval for one *cause*; returns whether it was reported."""
-        return self._telemetry.events.say(event, message, cause, attributes)
+    def event(
+        self,
+        event: Event,
+        message: str,
+        cause: Hashable,
+        attributes: Mapping[str, AnyValue],
+        context: Context | None = None,
+    ) -> bool:
+        """Report *event*, at most once an interval for one *cause*; returns whether it was reported.
 
-    def every(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call *call* every *seconds* on the package's one thread. It must be quick."""
+        It belongs to the trace of *context*, by default to the current one.
+        """
+        return self._telemetry.events.say(event, message, cause, attributes, context)
+
+    def every(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call *call* every *seconds* on the package's one thread, or in the seconds that it returns (a float).
+
+        It must be quick.
+        """
         self.at_end(self._telemetry.ticker.every(seconds, lambda: self.guard(call)))
 
     def after_fork(self, call: Callable[[], None]) -> None:

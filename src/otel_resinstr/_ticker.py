@@ -22,7 +22,7 @@ _logger = logging.getLogger(SCOPE)
 
 
 class _Beat:
-    def __init__(self, seconds: float, call: Callable[[], None], due: float) -> None:
+    def __init__(self, seconds: float, call: Callable[[], object], due: float) -> None:
         self.seconds = seconds
         self.call = call
         self.due = due
@@ -46,8 +46,10 @@ class Ticker:
         # Each thread has a wake-up of its own; one that finds another's in this place is to end.
         self._wake = _wake_up()
 
-    def every(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+    def every(self, seconds: float, call: Callable[[], object]) -> Callable[[], None]:
         """Call *call* every *seconds*; returns what ends that.
+
+        A call that returns a float is made again in so many seconds instead.
 
         A call that comes late is not made up for: the thread that was held had nothing to say in between. Raises
         RuntimeError, and leaves everything as it was, where the process may not have one more thread.
@@ -116,7 +118,9 @@ class Ticker:
         for beat in self._beats:
             if beat.due <= now and not beat.cancelled:
                 beat.due = now + beat.seconds
-                beat.call()
+                wish = beat.call()
+                if isinstance(wish, float):
+                    beat.due = now + wish
         soonest = min((beat.due for beat in self._beats), default=math.inf)
         return min(max(0.0, soonest - self._clock()), threading.TIMEOUT_MAX)
 

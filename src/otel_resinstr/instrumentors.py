@@ -12,8 +12,11 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.eventloop.blocked import Blocked
+from otel_resinstr.eventloop.cpu import Cpu as EventLoopCpu
 from otel_resinstr.eventloop.delay import Delay
 from otel_resinstr.eventloop.loops import Loops
+from otel_resinstr.eventloop.tasks import Tasks
+from otel_resinstr.eventloop.utilization import Utilization
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.commands import Commands
 from otel_resinstr.mongodb.ledger import Ledger
@@ -107,10 +110,13 @@ class EventLoopInstrumentor(SubjectInstrumentor):
 
     def probes(self, settings: Settings) -> Iterator[Probe]:
         """The probes of the subject, in the order in which they start."""
-        loops = Loops(period=settings.eventloop_period)
+        loops = Loops(period=settings.eventloop_period, threshold=settings.eventloop_threshold)
         yield loops
         yield Delay(loops, window=settings.eventloop_window)
         yield Blocked(loops, threshold=settings.eventloop_threshold)
+        yield Utilization(loops, window=settings.eventloop_window)
+        yield EventLoopCpu(loops)
+        yield Tasks(loops)
 
 
 class MongoDBInstrumentor(SubjectInstrumentor):

@@ -108,9 +108,11 @@ NET_PEER_NAME = "net.peer.name"
 NET_PEER_PORT = "net.peer.port"
 
 # Attributes of ours
+ASYNCIO_EVENTLOOP_BLOCKED_CAUSE = "asyncio.eventloop.blocked.cause"
 ASYNCIO_EVENTLOOP_BLOCKED_DURATION = "asyncio.eventloop.blocked.duration"
 ASYNCIO_EVENTLOOP_BLOCKED_STATE = "asyncio.eventloop.blocked.state"
 ASYNCIO_EVENTLOOP_THREAD = "asyncio.eventloop.thread"
+ASYNCIO_TASK_NAME = "asyncio.task.name"
 CPYTHON_THREAD_GROUP = "cpython.thread.group"
 MONGODB_CLIENT_CHURN_CLOSED = "mongodb.client.churn.closed"
 MONGODB_CLIENT_CHURN_CREATED = "mongodb.client.churn.created"
@@ -312,6 +314,36 @@ ASYNCIO_EVENTLOOP_BLOCKED = Metric(
     attributes=(ASYNCIO_EVENTLOOP_THREAD,),
     precedent="nodejs.eventloop.delay.max",
 )
+ASYNCIO_EVENTLOOP_UTILIZATION = Metric(
+    probe="eventloop.utilization",
+    name="asyncio.eventloop.utilization",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="1",
+    description="Share of the last window in which the event loop did not wait for I/O.",
+    origin=Origin.OURS,
+    attributes=(ASYNCIO_EVENTLOOP_THREAD,),
+    precedent="nodejs.eventloop.utilization",
+)
+ASYNCIO_EVENTLOOP_CPU_TIME = Metric(
+    probe="eventloop.cpu",
+    name="asyncio.eventloop.cpu.time",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="s",
+    description="CPU seconds of the event loop's thread while it ran the loop.",
+    origin=Origin.OURS,
+    attributes=(ASYNCIO_EVENTLOOP_THREAD,),
+    precedent="process.cpu.time, nodejs.eventloop.time",
+)
+ASYNCIO_EVENTLOOP_TASK_COUNT = Metric(
+    probe="eventloop.tasks",
+    name="asyncio.eventloop.task.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{task}",
+    description="Tasks of the event loop that are not done.",
+    origin=Origin.OURS,
+    attributes=(ASYNCIO_EVENTLOOP_THREAD,),
+    precedent="process.thread.count",
+)
 
 # mongodb: what pymongo clients do
 
@@ -506,12 +538,12 @@ MONGODB_CLIENT_LEAK = Event(
 ASYNCIO_EVENTLOOP_BLOCKED_EVENT = Event(
     probe="eventloop.blocked",
     name="asyncio.eventloop.blocked",
-    description="An event loop is held: for how long, by which line, on which thread; also while it still is.",
+    description="An event loop does not turn: for how long, and by which line, task and trace; also while it lasts.",
 )
 RESINSTR_PROBE_DISABLED = Event(
     probe="*",
     name="resinstr.probe.disabled",
-    description="A probe broke and was stopped; the application and the other probes go on.",
+    description="A probe broke, or cannot work in this process, and was stopped; all else goes on.",
 )
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

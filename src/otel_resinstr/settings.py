@@ -87,25 +87,25 @@ class Settings:
         "Shortest time over which `process.cpu.utilization` is measured.",
     )
     eventloop_period: float = _setting(
-        0.1,
+        0.05,
         "EVENTLOOP_PERIOD",
         _seconds,
         _SECONDS,
-        "Time between two beats sent to each running event loop.",
+        "Time between two looks at each running event loop.",
     )
     eventloop_threshold: float = _setting(
         0.1,
         "EVENTLOOP_THRESHOLD",
         _seconds,
         _SECONDS,
-        "How late a beat must be for the loop to count as blocked.",
+        "How long a loop must be held to count as blocked.",
     )
     eventloop_window: float = _setting(
         60.0,
         "EVENTLOOP_WINDOW",
         _seconds,
         _SECONDS,
-        "Time that the percentile and maximum gauges of the event loop delay look back over.",
+        "Time that the gauges of the event loop's delay and utilization look back over.",
     )
     churn_count: int = _setting(
         10,

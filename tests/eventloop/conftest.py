@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
+from mongo import eventually
 from otel_resinstr._probe import Running, Telemetry
+from otel_resinstr.eventloop._clocks import Clocks
+from otel_resinstr.eventloop._stack import stacks, waits
+from otel_resinstr.eventloop.loops import Loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,14 +25,27 @@ if TYPE_CHECKING:
 PATIENCE = 20.0  # seconds after which what should have happened will not
 
 
-class FakeClock:
-    """The time that a test says it is."""
+class FakeClocks(Clocks):
+    """The time that a test says it is, and what threads have had of the CPUs."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.cpu: float | None = 10.0
+        """Of the loop's thread, whichever it is."""
+        self.all_cpu = 50.0
+        self.waited: float | None = 5.0
 
-    def __call__(self) -> float:
+    def wall(self) -> float:
         return self.now
+
+    def process(self) -> float:
+        return self.all_cpu
+
+    def thread(self, name: int | None) -> float | None:
+        return self.cpu
+
+    def queued(self) -> float | None:
+        return self.waited
 
 
 class FakeTicker:
@@ -99,7 +116,7 @@ LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.Loop}
 
 @pytest.fixture(params=list(LOOPS))
 def loop_class(request: pytest.FixtureRequest) -> type[asyncio.AbstractEventLoop]:
-    """asyncio's and uvloop's loop."""
+    """asyncio's and uvloop's loop; of rloop there are programs of their own, since it leaves sockets open."""
     return LOOPS[request.param]
 
 
@@ -144,9 +161,27 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
+def clock() -> FakeClocks:
     """The time that a test says it is."""
-    return FakeClock()
+    return FakeClocks()
+
+
+@pytest.fixture
+def loops(clock: FakeClocks) -> Loops:
+    """The loops that run, looked at when a test says so, by its time."""
+    return Loops(0.1, 0.1, clock, spread=lambda low, high: (low + high) / 2)
+
+
+@pytest.fixture
+def rest(loops: Loops) -> Callable[[], None]:
+    """Wait until all loops wait in their selectors."""
+
+    def rest() -> None:
+        eventually(
+            lambda: all(waits(stacks().get(known.ident), known.base) for known in loops.running()), PATIENCE
+        )
+
+    return rest
 
 
 @pytest.fixture

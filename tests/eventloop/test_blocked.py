@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import socket
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
 import uvloop
 
+from mongo import eventually
+from otel_resinstr.eventloop._stack import stacks
 from otel_resinstr.eventloop.blocked import Blocked
 from otel_resinstr.eventloop.loops import Loops
 from otel_resinstr.semconv import ASYNCIO_EVENTLOOP_BLOCKED, ASYNCIO_EVENTLOOP_BLOCKED_EVENT
@@ -22,6 +26,7 @@ from otel_resinstr.semconv import ASYNCIO_EVENTLOOP_BLOCKED, ASYNCIO_EVENTLOOP_B
 EVENT = ASYNCIO_EVENTLOOP_BLOCKED_EVENT.name
 DURATION = "asyncio.eventloop.blocked.duration"
 STATE = "asyncio.eventloop.blocked.state"
+CAUSE = "asyncio.eventloop.blocked.cause"
 
 
 def wait_until(condition):
@@ -29,11 +34,6 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.002)
-
-
-@pytest.fixture
-def loops(clock):
-    return Loops(0.1, clock)
 
 
 @pytest.fixture
@@ -143,6 +143,7 @@ def test_the_whole_event(ticks, sink, clock, loop_class, spin):
     path = held.attributes["code.file.path"]
 
     assert {
+        "asyncio.eventloop.blocked.cause": "waits",
         "asyncio.eventloop.blocked.duration": pytest.approx(0.1),
         "asyncio.eventloop.blocked.state": "held",
         "asyncio.eventloop.thread": "worker-N",
@@ -161,7 +162,8 @@ def test_the_whole_event(ticks, sink, clock, loop_class, spin):
     )  # the frame outside of the loop, its name in `_run`, and no repr of anything
     assert (
         f"the event loop of the thread worker-N is held, for 0.10 s so far, by conftest.py:{line} {function} "
-        f"({path}): nothing else runs on it meanwhile. Await this work, or hand it to a thread (asyncio.to_thread)"
+        f"({path}), which waits without letting go: nothing else runs on it meanwhile. Await this work, or hand it to "
+        "a thread (asyncio.to_thread)"
     ) == held.body
     assert (
         f"the event loop of the thread worker-N was held for 0.30 s by conftest.py:{line} {function} ({path}); "
@@ -196,27 +198,47 @@ def deaf(loop_class):
     return Deaf()
 
 
-def test_a_loop_that_waits_blames_nobody(ticks, sink, clock, loop_class, spin):
-    """It is late, which counts; but its stack shows the selector, and the line that started the loop is innocent."""
+def starved(ticks, clock, seconds):
+    """Looks for which our own thread has to wait, at a loop whose thread asks for the GIL and does not get it."""
+    for _ in range(round(seconds / 0.1)):
+        clock.now += 0.11
+        clock.cpu += 0.0005
+        clock.all_cpu += 0.1
+        ticks.tick()
+
+
+def test_a_loop_without_the_gil_blames_no_line(ticks, sink, clock, rest, loop_class, spin):
+    """Its stack shows the selector, in which it does not wait: others compute. That counts, and is said."""
     spinning = spin(deaf(loop_class))
+    rest()
     spinning.loop.deaf = True
     ticks.tick()
-    rounds(ticks, clock, 0.5)
+    starved(ticks, clock, 0.5)
     spinning.loop.deaf = False
+    [event] = sink.events()
 
-    assert [] == sink.events()
+    assert {
+        "asyncio.eventloop.blocked.cause": "gil_starved",
+        "asyncio.eventloop.blocked.duration": event.attributes[DURATION],
+        "asyncio.eventloop.blocked.state": "held",
+        "asyncio.eventloop.thread": "worker",
+        "thread.name": "worker",
+    } == dict(event.attributes)
+    assert (
+        f"the event loop of the thread worker runs nothing, for {event.attributes[DURATION]:.2f} s so far: other "
+        "threads of the process hold the GIL; look for one that computes, or a call into C that keeps it"
+    ) == event.body
     assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
 
 
-def test_a_waiting_loop_does_not_blame_who_started_it(ticks, sink, clock, loop_class):
+def test_a_waiting_loop_does_not_blame_who_started_it(ticks, sink, clock, rest, loop_class):
     """Here the line outside of the loop is an application's, and the innermost one that there is for uvloop."""
     loop = deaf(loop_class)
-    begun, done = threading.Event(), threading.Event()
+    begun, done = threading.Event(), asyncio.Event()
 
     async def main():
         begun.set()
-        while not done.is_set():  # noqa: ASYNC110  set from another thread
-            await asyncio.sleep(0.01)
+        await done.wait()
 
     def serve():
         loop.run_until_complete(main())
@@ -225,27 +247,29 @@ def test_a_waiting_loop_does_not_blame_who_started_it(ticks, sink, clock, loop_c
     thread = threading.Thread(target=serve, name="worker")
     thread.start()
     assert begun.wait(20)
+    rest()
     loop.deaf = True
     ticks.tick()
-    rounds(ticks, clock, 0.5)
+    starved(ticks, clock, 0.5)
     loop.deaf = False
-    done.set()
+    loop.call_soon_threadsafe(done.set)
     thread.join(20)
 
-    assert [] == sink.events()
+    assert [None] == [event.attributes.get("code.line.number") for event in sink.events()]
 
 
-def test_a_late_loop_is_looked_at_until_somebody_is_found(ticks, sink, clock, loop_class, spin):
-    """It waited at the first look, and is held by somebody at a later one: the hold is one, the line is found."""
-    spinning = spin(deaf(loop_class))
-    spinning.loop.deaf = True
+def test_a_late_loop_is_looked_at_until_somebody_is_found(ticks, sink, clock, rest, loop_class, spin):
+    """No stack at the first looks, and one at a later one: the hold is one, the line is found."""
+    spinning = spin(loop_class())
+    rest()
     ticks.tick()
-    rounds(ticks, clock, 0.2)
-    spinning.loop.deaf = False
     with spinning.held():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delattr(sys, "_current_frames")
+            rounds(ticks, clock, 0.3)
         rounds(ticks, clock, 0.2)
 
-    assert [pytest.approx(0.3)] == [event.attributes[DURATION] for event in sink.events(EVENT)]
+    assert [pytest.approx(0.35)] == [event.attributes[DURATION] for event in sink.events(EVENT)][:1]
     assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
 
 
@@ -262,29 +286,198 @@ def test_a_hold_that_was_over_before_we_looked_is_counted(ticks, sink, clock, lo
     assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
 
 
-def test_a_process_that_was_stopped_is_no_blocked_loop(ticks, sink, clock, loop_class, spin):
-    """SIGSTOP, or a laptop asleep: our own thread was as late as the loop."""
+@pytest.mark.parametrize("held", [True, False])
+def test_a_process_that_was_stopped_is_no_blocked_loop(ticks, sink, clock, rest, loop_class, spin, held):
+    """SIGSTOP, or a group throttled: our own thread was as late, and no thread had a CPU. Said, not counted."""
     spinning = spin(loop_class())
-    with spinning.held():
-        ticks.tick()
-        clock.now += 60.0
+    rest()
+    ticks.tick()
+    with spinning.held() if held else contextlib.nullcontext():
+        clock.now += 60.1
         ticks.tick()
     spinning.turn()
+    rest()
+    ticks.tick()
+    [event] = sink.events()
+
+    assert event.body.startswith("the event loop of the thread worker ran nothing for 60.0")
+    assert event.body.endswith(
+        ": the process was not run either: it was stopped, got no CPU (throttled, a busy machine), or waited in a "
+        "call into C that keeps the GIL"
+    )
+    assert ("not_scheduled", "ended") == (event.attributes[CAUSE], event.attributes[STATE])
+    assert {} == sink.collect().as_dict()
+
+
+def test_a_call_that_keeps_the_gil(ticks, sink, clock, rest, loop_class, spin):
+    """Nobody runs meanwhile: it is found as soon as it is over, by the stack then and the CPU time of the thread."""
+    spinning = spin(loop_class())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        clock.now += 2.1
+        clock.cpu += 2.0
+        clock.all_cpu += 2.05
+        ticks.tick()
+    spinning.turn()
+    rest()
+    ticks.tick()
+    held, ended = sink.events(EVENT)
+
+    assert ["keeps_gil"] * 2 == [event.attributes[CAUSE] for event in (held, ended)]
+    assert (
+        ", in a call into C that keeps the GIL, so that no other thread runs either: nothing else"
+        in held.body
+    )
+    assert "hold" in held.attributes["code.function.name"]
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_call_of_another_thread_that_keeps_the_gil(ticks, sink, clock, rest, loop_class, spin):
+    """The loop waits in its selector, and could not have done anything."""
+    spin(loop_class())
+    rest()
+    ticks.tick()
+    clock.now += 2.1
+    clock.all_cpu += 2.0
+    ticks.tick()
+    [event] = sink.events(EVENT)
+
+    assert ("gil_starved", "ended") == (event.attributes[CAUSE], event.attributes[STATE])
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_hold_that_goes_on_is_reported_again(ticks, sink, clock, rest, spin):
+    """After a second, ten, a minute, ten minutes: by a stack of then."""
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        rounds(ticks, clock, 650)
+    spinning.turn()
+    rest()
     ticks.tick()
 
-    assert ([], {}) == (sink.events(), sink.collect().as_dict())
+    assert [0, 1, 10, 60, 600, 649] == [
+        round(event.attributes[DURATION], 1) // 1 for event in sink.events(EVENT)
+    ]
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
 
 
-def test_a_callback_without_a_line_of_the_application(ticks, sink, clock, loop_class, spin):
+def test_where_the_platform_tells_no_cpu_time(ticks, sink, clock, rest, spin):
+    """The line is known, and that it is not known what it does."""
+    clock.cpu = None
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        rounds(ticks, clock, 0.3)
+    spinning.turn()
+    [event] = sink.events(EVENT)
+
+    assert CAUSE not in event.attributes
+    assert (
+        "; whether it computes, waits or lacks the GIL cannot be told on this platform: nothing" in event.body
+    )
+
+
+def test_an_import_is_told_as_one(ticks, sink, clock, rest, loop_class, spin, tmp_path, monkeypatch):
+    """The line that imports is to blame, not the innermost of the modules; and it is said what it does."""
+    (tmp_path / "slow_outside.py").write_text("import slow_inside\n")
+    (tmp_path / "slow_inside.py").write_text("import here\nhere.entered.set()\nhere.release.wait(20)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    here = types.ModuleType("here")
+    here.entered, here.release = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "here", here)
+    for name in ("slow_inside", "slow_outside"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def load():
+        import slow_outside  # noqa: F401  for what it does
+
+    spinning = spin(loop_class())
+    rest()
+    ticks.tick()
+    spinning.loop.call_soon_threadsafe(load)
+    assert here.entered.wait(20)
+    rounds(ticks, clock, 0.3)
+    here.release.set()
+    spinning.turn()
+    [event] = sink.events(EVENT)
+
+    assert ("imports", line_of(load, "import slow_outside")) == (
+        event.attributes[CAUSE],
+        event.attributes["code.line.number"],
+    )
+    assert (
+        ", which imports a module: nothing else runs on it meanwhile. Import it before the loop runs"
+        in event.body
+    )
+    for name in ("slow_inside", "slow_outside"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def blocks_in_a_task(loop_class, spin, tracer, ticks, clock, rest):
+    """A loop is held in a task with a name, in a span; returns the ids of the span."""
+    entered, release = threading.Event(), threading.Event()
+
+    async def work():
+        with tracer.start_as_current_span("order") as span:
+            entered.set()
+            release.wait(20)
+        return span.get_span_context()
+
+    spinning = spin(loop_class())
+    rest()
+    ticks.tick()
+    tasks = []
+    spinning.loop.call_soon_threadsafe(
+        lambda: tasks.append(spinning.loop.create_task(work(), name="order-4711" + 200 * "!"))
+    )
+    assert entered.wait(20)
+    rounds(ticks, clock, 0.3)
+    release.set()
+    eventually(tasks[0].done)
+    rest()
+    ticks.tick()
+    return tasks[0].result()
+
+
+def test_the_task_and_the_trace_are_told(ticks, sink, clock, rest, loop_class, spin):
+    """The name of the task, cut; the ids of the span that was current in it, as the trace of the event."""
+    tracer = sink.tracer_provider.get_tracer("test")
+    span = blocks_in_a_task(loop_class, spin, tracer, ticks, clock, rest)
+    expected = (span.trace_id, span.span_id)
+    if loop_class is uvloop.Loop and sys.version_info < (3, 12):
+        expected = (0, 0)  # a task does not tell its context yet, and uvloop shows no handle
+
+    assert [("order-4711" + 90 * "!", *expected)] * 2 == [
+        (event.attributes["asyncio.task.name"], event.trace_id or 0, event.span_id or 0)
+        for event in sink.events(EVENT)
+    ]
+
+
+def test_a_hold_outside_of_any_trace(ticks, sink, clock, rest, spin):
+    """A callback has no task, and no span: the event has none either, also if our own thread happened to have one."""
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        rounds(ticks, clock, 0.3)
+    [event] = sink.events(EVENT)
+
+    assert ("asyncio.task.name" in event.attributes, event.trace_id or 0) == (False, 0)
+
+
+def test_a_callback_without_a_line_of_the_application(ticks, sink, clock, rest, loop_class, spin):
     """The innermost frame is named, and the message says that it is not the application's."""
     spinning = spin(loop_class())
+    rest()
+    ticks.tick()
     nothing = queue.Queue()
     spinning.loop.call_soon_threadsafe(nothing.get, True, 20)
-    begun = time.monotonic()
-    while not sink.events(EVENT):  # until the loop has got so far
-        assert time.monotonic() < begun + 20
-        ticks.tick()
-        clock.now += 0.1
+    eventually(lambda: shown(spinning.thread.ident, "queue"))
+    rounds(ticks, clock, 0.3)
     nothing.put(None)
     event = sink.events(EVENT)[0]
 
@@ -292,14 +485,27 @@ def test_a_callback_without_a_line_of_the_application(ticks, sink, clock, loop_c
     assert ", no line of the application)" in event.body
 
 
-def test_a_callback_of_the_loops_own_blames_nobody(ticks, sink, clock, spin):
-    """What asyncio and threading do by themselves, such as reading what woke the loop, is no line to look for."""
+def shown(ident, module):
+    """Whether a frame of *module* is on the stack of the thread."""
+    frame = stacks().get(ident)
+    while frame is not None and frame.f_globals["__name__"] != module:
+        frame = frame.f_back
+    return frame is not None
+
+
+def test_a_callback_of_the_loops_own_blames_nobody(ticks, sink, clock, rest, spin):
+    """What asyncio does by itself, such as reading what woke the loop, is no line to look for."""
     spinning = spin(asyncio.new_event_loop())
-    release = threading.Event()
-    spinning.loop.call_soon_threadsafe(release.wait, 20)
+    rest()
     ticks.tick()
+    release = threading.Lock()
+    release.acquire()
+    own = {"__name__": "asyncio.selector_events", "wait": release.acquire}
+    exec("def read_from_self(): wait(True, 20)", own)
+    spinning.loop.call_soon_threadsafe(own["read_from_self"])
+    eventually(lambda: shown(spinning.thread.ident, "asyncio.selector_events"))
     rounds(ticks, clock, 0.5)
-    release.set()
+    release.release()
 
     assert [] == sink.events()
     assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)

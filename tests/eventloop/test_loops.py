@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import contextlib
 import contextvars
 import gc
 import logging
 import os
+import random
 import sys
 import threading
 import weakref
@@ -16,13 +18,12 @@ import weakref
 import pytest
 import uvloop
 
-from otel_resinstr.eventloop.loops import Beat, Loops, Running, stacks
+from otel_resinstr.eventloop._cause import Evidence
+from otel_resinstr.eventloop._clocks import Clocks
+from otel_resinstr.eventloop._running import Beat, Running
+from otel_resinstr.eventloop._stack import stacks
+from otel_resinstr.eventloop.loops import Loops
 from support import own_threads
-
-
-@pytest.fixture
-def loops(clock):
-    return Loops(0.1, clock)
 
 
 def found(loops):
@@ -320,8 +321,8 @@ def test_a_loop_dies_as_without_us(ticker, loops, loop_class):
 
 def test_a_loop_that_is_gone_gets_no_beat():
     """Of a loop only a weak reference is kept: there may be nothing behind it."""
-    running = Running(Homemade(), 1, 2)
-    running.send(Beat(float, 0.0, 0.0))
+    running = Running(Homemade(), threading.get_ident(), 2, Clocks())
+    running.send(Beat(float, 0.0))
 
     assert running.beat is None
 
@@ -329,11 +330,10 @@ def test_a_loop_that_is_gone_gets_no_beat():
 def test_a_loop_that_was_closed_a_moment_ago_says_nothing(loops, ticker, sink):
     """The error is what was to be expected: no line in the log, and the other loops go on."""
     ticks = ticker(loops)
-    asyncio._set_running_loop(Homemade(refuse=RuntimeError("Event loop is closed")))
-    ticks.tick()
-    ticks.tick()
-    beats = [running.beat for running in loops.running()]
-    asyncio._set_running_loop(None)
+    with busy(Homemade(refuse=RuntimeError("Event loop is closed"))):
+        ticks.tick()
+        ticks.tick()
+        beats = [running.beat for running in loops.running()]
 
     assert [None] == beats
     assert [] == sink.events()
@@ -353,145 +353,325 @@ def test_one_beat_at_a_time(loops, ticker, clock, loop_class, spin):
     assert [beats[0]] * 5 == beats
 
 
-def test_a_beat_is_told_while_it_is_late_and_once_when_it_has_run(loops, ticker, clock, loop_class, spin):
-    """How late it is, and how late it was."""
-    seen = []
+class Listening:
+    """A probe that keeps what it is told."""
 
-    class Listening:
-        name = "listening"
+    name = "listening"
 
-        def start(self, lease):
-            loops.tell(lease, lambda running, look: seen.append((running.loop(), *look)))
+    def __init__(self, loops):
+        self.loops = loops
+        self.looks = []
+        self.samples = []
 
-    ticks = ticker(loops, Listening())
+    def start(self, lease):
+        self.loops.tell(lease, lambda running, look: self.looks.append(tuple(round(x, 6) for x in look)))
+        self.loops.sample(lease, lambda running, sample: self.samples.append(sample))
+
+
+@pytest.fixture
+def listening(loops):
+    return Listening(loops)
+
+
+@contextlib.contextmanager
+def busy(loop):
+    """A loop of somebody's own runs in a second thread, and is at something."""
+    entered, release = threading.Event(), threading.Event()
+
+    def work():
+        entered.set()
+        release.wait(20)
+
+    def serve():
+        asyncio._set_running_loop(loop)
+        try:
+            work()
+        finally:
+            asyncio._set_running_loop(None)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert entered.wait(20)
+    try:
+        yield
+    finally:
+        release.set()
+        thread.join(20)
+
+
+def test_a_loop_that_waits_is_not_woken(loops, ticker, listening, clock, rest, loop_class, spin):
+    """It would run at once what is due; as late as our own thread was for the look."""
+    ticks = ticker(loops, listening)
     spinning = spin(loop_class())
+    rest()
     begin = clock.now
+    ticks.tick()
+    clock.now += 0.1
+    ticks.tick()
+    clock.now += 0.15
+    ticks.tick()
+    beats = [running.beat for running in loops.running()]
+    spinning.stop()
+
+    assert [None] == beats
+    assert [
+        (0.0, 0.0, True, begin),
+        (0.0, 0.0, True, begin + 0.1),
+        (0.05, 0.05, True, begin + 0.25),
+    ] == listening.looks
+
+
+def test_a_beat_is_told_while_it_is_late_and_once_when_it_has_run(
+    loops, ticker, listening, clock, rest, loop_class, spin
+):
+    """How late it is, and how late it was. A hold began in the middle between the two looks that it lies between."""
+    ticks = ticker(loops, listening)
+    spinning = spin(loop_class())
+    rest()
+    begin = clock.now
+    ticks.tick()
     with spinning.held():
+        clock.now = begin + 0.1
         ticks.tick()
-        clock.now = begin + 0.125
+        clock.now = begin + 0.175
         ticks.tick()
         clock.now = begin + 0.25
     spinning.turn()
+    rest()
     ticks.tick()
 
     assert [
-        (spinning.loop, 0.125, 0.125, False, begin + 0.125),
-        (spinning.loop, 0.25, 0.25, True, begin + 0.25),
-    ] == seen
+        (0.0, 0.0, True, begin),
+        (0.075, 0.125, False, begin + 0.175),
+        (0.15, 0.2, True, begin + 0.25),
+        (0.0, 0.0, True, begin + 0.25),
+    ] == listening.looks
 
 
-def test_a_beat_that_a_loop_did_not_get_to_is_told_when_it_stops(loops, ticker, clock):
+def test_the_next_look_is_when_the_threshold_is_crossed(loops, ticker, clock, rest, loop_class, spin):
+    """Else a hold that is hardly longer than the threshold would be over before the stack could be taken."""
+    ticker(loops)
+    spinning = spin(loop_class())
+    rest()
+    waits = [loops._round()]
+    with spinning.held():
+        for _ in range(3):
+            clock.now += waits[-1]
+            waits.append(loops._round())
+    rest()
+    clock.now += waits[-1]
+    waits.append(loops._round())
+
+    assert [0.1, 0.05, 0.1, 0.1, 0.1] == [pytest.approx(wait) for wait in waits]
+
+
+def test_looks_are_at_random(clock):
+    """Within a quarter of the period: a timer of the application's does not keep step with them."""
+    loops = Loops(0.1, 0.1, clock)
+    waits = {round(loops._round(), 9) for _ in range(200)}
+
+    assert len(waits) > 100
+    assert 0.075 <= min(waits) < 0.09
+    assert 0.11 < max(waits) <= 0.125
+
+
+def test_the_applications_random_numbers_are_its_own(clock):
+    """A seed gives the same numbers with us as without."""
+    random.seed(1)
+    without = random.random()
+    random.seed(1)
+    Loops(0.1, 0.1, clock)._round()
+
+    assert without == random.random()
+
+
+def test_a_loop_that_may_only_look_as_if_it_waited_is_beaten(loops, ticker, clock, rest, spin):
+    """Our thread had to wait for the GIL, and the loop's does something: what it waits for may be the GIL as well."""
+    ticks = ticker(loops)
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    clock.now += 0.12
+    clock.cpu += 0.001
+    ticks.tick()
+    beats = [running.beat is not None for running in loops.running()]
+    spinning.stop()
+
+    assert [True] == beats
+
+
+def test_a_beat_that_a_loop_did_not_get_to_is_told_when_it_stops(loops, ticker, listening, clock):
     """A callback that blocks may be the last one: what was due then is late until the loop stops, and no longer."""
-    seen = []
-
-    class Listening:
-        name = "listening"
-
-        def start(self, lease):
-            loops.tell(lease, lambda running, look: seen.append(look[:3]))
-
-    ticks = ticker(loops, Listening())
-    for _ in range(2):  # the second loop has no beat on its way when it stops
-        asyncio._set_running_loop(Homemade())
-        if not seen:
-            ticks.tick()
-        clock.now += 0.125
-        asyncio._set_running_loop(None)
-        clock.now += 0.0625
+    ticks = ticker(loops, listening)
+    begin = clock.now
+    with busy(Homemade()):
         ticks.tick()
+        clock.now += 0.125
+    clock.now += 0.0625
+    ticks.tick()
+    with busy(Homemade()):  # one that has no beat on its way when it stops
+        pass
+    ticks.tick()
 
-    assert [(0.125, 0.125, True)] == seen
+    assert [(0.125, 0.125, True, begin + 0.125)] == listening.looks
     assert [] == loops.running()
 
 
-def looks(loops, ticker):
-    seen = []
-
-    class Listening:
-        name = "listening"
-
-        def start(self, lease):
-            loops.tell(
-                lease,
-                lambda running, look: seen.append((round(look.late, 6), round(look.held, 6), look.over)),
-            )
-
-    return ticker(loops, Listening()), seen
-
-
-def test_a_process_that_is_stopped_is_late_and_nobody_is_to_blame(loops, ticker, clock, loop_class, spin):
+def test_a_process_that_was_stopped_is_late(loops, ticker, listening, clock, rest, loop_class, spin):
     """After SIGSTOP, or a call that kept the GIL: what was due meanwhile is late, our own thread as much."""
-    ticks, seen = looks(loops, ticker)
-    spinning = spin(loop_class())
+    ticks = ticker(loops, listening)
+    spin(loop_class())
+    rest()
+    begin = clock.now
     ticks.tick()
-    spinning.turn()
     clock.now += 5.1
-    ticks.tick()  # tells of the beat before, and sends one that has been due for 5 s
-    spinning.turn()
-    clock.now += 0.1
     ticks.tick()
 
-    assert [(0.0, 0.0, True), (5.0, 0.0, True)] == seen
+    assert [(0.0, 0.0, True, begin), (5.0, 5.0, True, begin + 5.1)] == listening.looks
 
 
-def test_a_beat_on_its_way_while_the_process_is_stopped(loops, ticker, clock, spin):
-    """Of its lateness only the time in which our own thread was run is held against the loop."""
-    ticks, seen = looks(loops, ticker)
-    spinning = spin(asyncio.new_event_loop())
+def test_a_loop_that_is_at_something_after_a_stop_is_told_at_once(
+    loops, ticker, listening, clock, rest, loop_class, spin
+):
+    """It is late already, and what it is at now is all that will ever be seen of that."""
+    ticks = ticker(loops, listening)
+    spinning = spin(loop_class())
+    rest()
+    begin = clock.now
+    ticks.tick()
     with spinning.held():
-        ticks.tick()
         clock.now += 5.1
         ticks.tick()
         clock.now += 0.1
-        ticks.tick()
     spinning.turn()
-    ticks.tick()  # the next beat is not charged with the same 5 s again
-    spinning.turn()
-    clock.now += 0.1
+    rest()
     ticks.tick()
 
-    assert [(5.1, 0.0, False), (5.2, 0.1, False), (5.2, 0.1, True), (0.0, 0.0, True)] == seen
+    assert [
+        (0.0, 0.0, True, begin),
+        (5.0, 5.05, False, begin + 5.1),
+        (5.1, 5.15, True, begin + 5.2),
+        (0.0, 0.0, True, begin + 5.2),
+    ] == listening.looks
 
 
-def test_a_beat_that_ran_before_we_did(loops, ticker, clock, spin):
-    """The loop gets the GIL back first: the time in which we were not run is known all the same."""
-    ticks, seen = looks(loops, ticker)
-    spinning = spin(asyncio.new_event_loop())
-    with spinning.held():
-        ticks.tick()
-        clock.now += 5.1
-    spinning.turn()
-    ticks.tick()
-    spinning.turn()
-    clock.now += 0.1
-    ticks.tick()
-
-    assert [(5.1, 0.0, True), (0.0, 0.0, True)] == seen
-
-
-def test_a_loop_that_starts_after_the_process_was_stopped(loops, ticker, clock, spin):
+def test_a_loop_that_starts_after_the_process_was_stopped(loops, ticker, listening, clock, rest, spin):
     """What did not run then was not late then."""
-    ticks, seen = looks(loops, ticker)
+    ticks = ticker(loops, listening)
     spin(asyncio.new_event_loop()).stop()
     ticks.tick()
+    listening.looks.clear()
     clock.now += 5.1
-    spinning = spin(asyncio.new_event_loop())
+    spin(asyncio.new_event_loop())
+    rest()
     ticks.tick()
+
+    assert [(0.0, 0.0, True, clock.now)] == listening.looks
+
+
+def test_what_the_clocks_say_of_a_time_in_which_a_loop_does_not_turn(loops, ticker, clock, rest, spin):
+    """Since it was last seen to turn: the CPU time of its thread and of all, and how late ours was."""
+    ticks = ticker(loops)
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        clock.now += 0.2
+        clock.cpu += 0.03
+        clock.all_cpu += 0.1
+        clock.waited += 0.02
+        ticks.tick()
+        clock.now += 0.1
+        clock.cpu += 0.01
+        clock.all_cpu += 0.2
+        ticks.tick()
+        [running] = loops.running()
+        evidence = running.evidence(clock.now)
     spinning.turn()
+
+    assert (
+        Evidence(
+            seconds=pytest.approx(0.3),
+            cpu=pytest.approx(0.04),
+            stir=pytest.approx(0.01),
+            process=pytest.approx(0.3),
+            unseen=pytest.approx(0.1),
+            queued=pytest.approx(0.02),
+            lag=pytest.approx(0.05),
+        )
+        == evidence
+    )
+
+
+def test_how_long_our_thread_was_kept_from_a_cpu_is_asked_once_a_second(loops, clock):
+    """It is a file to read; what came together since the last time is never more than was asked for."""
+    asked = []
+    clock.queued = lambda: asked.append(clock.now) or 5.0
+    for _ in range(25):
+        loops._round()
+        clock.now += 0.1
+
+    assert 3 == len(asked)
+
+
+def test_a_platform_that_tells_no_cpu_time(loops, ticker, listening, clock, rest, spin):
+    """Unknown is unknown: of the thread there is no figure, and all else is as ever."""
+    clock.cpu = clock.waited = None
+    ticks = ticker(loops, listening)
+    spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    clock.now += 0.25
+    ticks.tick()
+    [running] = loops.running()
+
+    assert [None, None] == [sample.cpu for sample in listening.samples]
+    assert (None, None) == (running.evidence(clock.now).cpu, running.evidence(clock.now).stir)
+
+
+def test_what_a_loop_was_at_and_what_it_has_used(loops, ticker, listening, clock, rest, spin):
+    """A sample for each look, and one for the rest of a loop that has stopped."""
+    ticks = ticker(loops, listening)
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    begin = clock.now
+    ticks.tick()
+    clock.now += 0.1
+    clock.cpu += 0.02
+    with spinning.held():
+        ticks.tick()
+    spinning.stop()
     clock.now += 0.1
     ticks.tick()
 
-    assert [(0.0, 0.0, True)] == seen
+    assert [
+        (0.0, 0.0, False, 0.0, begin),
+        (pytest.approx(0.1), pytest.approx(0.02), True, 0.0, begin + 0.1),
+        (0.0, 0.0, None, 0.0, begin + 0.1),
+    ] == listening.samples
 
 
-def test_a_beat_holds_nothing_of_the_application(loops, ticker, homemade):
+def test_our_thread_keeps_no_frame(loops, clock):
+    """The frames that it has seen are those of the application, with all that is in them: they go when it is done."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            loops._round()
+        assert 0 == gc.collect()
+    finally:
+        gc.enable()
+
+
+def test_a_beat_holds_nothing_of_the_application(loops, ticker):
     """It runs in a context that is empty, and each loop has one of its own."""
     ticks = ticker(loops)
-    asyncio._set_running_loop(homemade)
+    homemade = Homemade()
     variable = contextvars.ContextVar("variable")
     context = contextvars.copy_context()
     context.run(variable.set, object())
-    context.run(ticks.tick)
+    with busy(homemade):
+        context.run(ticks.tick)
 
     assert [(1, 0)] == [(len(homemade.handed), len(context)) for _, context in homemade.handed]
 
@@ -513,29 +693,24 @@ def test_a_loop_in_debug_mode(loops, ticker, loop_class, spin, caplog):
 
 
 @pytest.mark.breaks
-def test_a_listener_that_breaks_is_left_out(loops, ticker, sink, loop_class, spin):
+@pytest.mark.parametrize("way", ["tell", "sample"])
+def test_a_listener_that_breaks_is_left_out(loops, ticker, listening, sink, rest, loop_class, spin, way):
     """The loop's result is its own, the other listeners are told, and one line says who broke."""
-    seen = []
 
-    class Listening:
-        def __init__(self, name, call):
-            self.name, self.call = name, call
+    class Broken:
+        name = "broken"
 
         def start(self, lease):
-            loops.tell(lease, self.call)
+            getattr(loops, way)(lease, lambda running, told: 1 // 0)
 
-    ticks = ticker(
-        loops,
-        Listening("broken", lambda running, look: 1 // 0),
-        Listening("healthy", lambda running, look: seen.append(look.over)),
-    )
+    ticks = ticker(loops, Broken(), listening)
     spinning = spin(loop_class())
+    rest()
     for _ in range(3):
         ticks.tick()
-        spinning.turn()
     spinning.stop()
 
-    assert [True, True] == seen
+    assert (3, 3) == (len(listening.looks), len(listening.samples))
     assert ["broken"] == [event.attributes["resinstr.probe"] for event in sink.events()]
 
 
@@ -624,6 +799,32 @@ def test_uvloop_may_be_imported_after_us(program):
         + """
 import uvloop
 print(*uvloop.run(look()))
+"""
+    )
+
+
+def test_rloop_is_found_and_beaten(program):
+    """In a process of its own: rloop 0.5.0 leaves sockets open, swallows KeyboardInterrupt and never frees a loop."""
+    assert ["main", "True"] == program(
+        LOOK
+        + """
+import rloop, warnings
+warnings.simplefilter("ignore", ResourceWarning)
+loop = rloop.new_event_loop()
+print(*loop.run_until_complete(look()))
+
+async def beaten():
+    begin = time.monotonic()
+    while not any(running.beat for running in loops.running()):
+        assert time.monotonic() < begin + 20
+        time.sleep(0.02)
+        await asyncio.sleep(0)
+    return True
+
+print(loop.run_until_complete(beaten()))
+loop.close()
+sys.stdout.flush()
+os._exit(0)
 """
     )
 

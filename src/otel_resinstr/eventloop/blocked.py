@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Observation
 
-from otel_resinstr._site import Site, application_site
 from otel_resinstr._totals import Totals
-from otel_resinstr.eventloop.loops import stacks, thread_name
+from otel_resinstr.eventloop._cause import COMPUTES, KEEPS_GIL, NOT_SCHEDULED, OUTSIDE, WAITS, cause
+from otel_resinstr.eventloop._current import current
+from otel_resinstr.eventloop._stack import IMPORTS, NOBODY, blamed, inside, minds_itself, stacks, text, waits
+from otel_resinstr.eventloop.loops import thread_name
 from otel_resinstr.semconv import (
     ASYNCIO_EVENTLOOP_BLOCKED,
+    ASYNCIO_EVENTLOOP_BLOCKED_CAUSE,
     ASYNCIO_EVENTLOOP_BLOCKED_DURATION,
     ASYNCIO_EVENTLOOP_BLOCKED_EVENT,
     ASYNCIO_EVENTLOOP_BLOCKED_STATE,
     ASYNCIO_EVENTLOOP_THREAD,
+    ASYNCIO_TASK_NAME,
     CODE_FILE_PATH,
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
@@ -25,35 +30,71 @@ from otel_resinstr.semconv import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import FrameType
 
+    from opentelemetry.context import Context
     from opentelemetry.util.types import AnyValue
 
     from otel_resinstr._probe import Lease
-    from otel_resinstr.eventloop.loops import Look, Loops, Running
+    from otel_resinstr.eventloop._running import Look, Running
+    from otel_resinstr.eventloop.loops import Loops
 
-_DEEPEST = 40  # frames of a stack that are reported, the innermost ones
+# After how many seconds a hold that goes on is reported anew: in the meantime it may be another line that holds.
+_AGAIN = (1.0, 10.0, 60.0, 600.0, 3600.0)
 
-# A loop that minds its own business shows nothing but these.
-_MACHINERY = frozenset(("asyncio", "otel_resinstr", "rloop", "selectors", "threading", "uvloop", "wrapt"))
+_DOES = {
+    COMPUTES: ", which computes",
+    WAITS: ", which waits without letting go",
+    KEEPS_GIL: ", in a call into C that keeps the GIL, so that no other thread runs either",
+    IMPORTS: ", which imports a module",
+    None: "; whether it computes, waits or lacks the GIL cannot be told on this platform",
+}
+_ADVICE: dict[str | None, str] = {
+    IMPORTS: "Import it before the loop runs",
+    KEEPS_GIL: "A thread would not help: do less at a time, or hand it to a process",
+}
+_AWAIT = "Await this work, or hand it to a thread (asyncio.to_thread)"
 
 
 class _Hold:
-    """A time in which a loop is held, and who was found to hold it."""
+    """A time in which a loop does not turn, and what was found to be the cause."""
 
     def __init__(self) -> None:
-        self.culprit = ""
-        self.attributes: dict[str, AnyValue] = {}
+        self.counted = False
         self.said = False
+        self.again = 0.0
+        """How long it has to last to be reported the next time."""
+        self.cause: str | None = None
+        self.culprit = ""
+        """The line that holds the loop; empty where none is to blame."""
+        self.context: Context | None = None
+        self.attributes: dict[str, AnyValue] = {}
+
+    def so_far(self, seconds: float) -> str:
+        """What is to be said while it lasts."""
+        if not self.culprit:
+            return f"runs nothing, for {seconds:.2f} s so far: {OUTSIDE[self.cause]}"
+        return (
+            f"is held, for {seconds:.2f} s so far, by {self.culprit}{_DOES[self.cause]}: nothing else runs on it "
+            f"meanwhile. {_ADVICE.get(self.cause, _AWAIT)}"
+        )
+
+    def in_the_end(self, seconds: float) -> str:
+        """What is to be said when it is over."""
+        if not self.culprit:
+            return f"ran nothing for {seconds:.2f} s: {OUTSIDE[self.cause]}"
+        return f"was held for {seconds:.2f} s by {self.culprit}; it runs again"
 
 
 class Blocked:
-    """A loop that is later than *threshold* seconds, and the line of the application that holds it.
+    """A loop that does not turn for *threshold* seconds, and the line of the application that holds it.
 
-    The stack is taken and reported while the loop is held, at most a period after the threshold; a second
-    event says how long it was in the end. A hold is counted also where no stack could be had: it was over too
-    soon, or the loop only waited for its turn on the CPU or for the GIL. A lateness in which our own thread
-    was not run either is not counted: the process was stopped, or a call into C kept the GIL.
+    The stack is taken and reported while the loop is held, again after 1, 10 and 60 seconds, and so on; a last
+    event says how long it was in the end. The length is known to half of the time between two looks, at either end of
+    the hold. A hold is counted also where no stack could be had, because it was over too soon.
+
+    Why it does not turn is told by the CPU clocks of the loop's thread and of the process, and by how late our own
+    thread is (`_cause`): the line computes, waits, or keeps the GIL; other threads hold the GIL; the process was not
+    scheduled. The last is reported and not counted: nobody held the loop.
 
     Cost: nothing while a loop is on time. A look at a held loop costs 50 µs in our own thread; the loop is
     not touched.
@@ -64,7 +105,7 @@ class Blocked:
     def __init__(self, loops: Loops, threshold: float) -> None:
         self._loops = loops
         self._threshold = threshold
-        self._holds: dict[Running, _Hold] = {}
+        self._holds: weakref.WeakKeyDictionary[Running, _Hold] = weakref.WeakKeyDictionary()
         self._blocks: Totals[str] = Totals()
 
     def start(self, lease: Lease) -> None:
@@ -88,80 +129,65 @@ class Blocked:
             if look.held < self._threshold:
                 return
             hold = self._holds[running] = _Hold()
+        why = cause(running.evidence(look.at))
+        if why != NOT_SCHEDULED and not hold.counted:
+            hold.counted = True
             self._blocks.add(running.thread)
-        if look.over:
-            del self._holds[running]
-            if hold.said:
-                self._say(running, hold, look, "ended", "was held for {:.2f} s by {}; it runs again")
-        elif not hold.culprit and self._find(running, hold):
-            what = (
-                "is held, for {:.2f} s so far, by {}: nothing else runs on it meanwhile. "
-                "Await this work, or hand it to a thread (asyncio.to_thread)"
-            )
-            hold.said = self._say(running, hold, look, "held", what)
+        if not look.over:
+            if look.held >= hold.again and self._find(running, hold, why):
+                hold.again = min(
+                    (more for more in _AGAIN if more > look.held), default=look.held + _AGAIN[-1]
+                )
+                hold.said |= self._say(running, hold, look, "held", hold.so_far(look.held))
+            return
+        del self._holds[running]
+        if hold.said or (not hold.culprit and _nobody(hold, why)):
+            self._say(running, hold, look, "ended", hold.in_the_end(look.held))
 
-    def _find(self, running: Running, hold: _Hold) -> bool:
-        """Take the stack of the loop's thread; whether it shows what holds the loop."""
-        frames = _inside(stacks().get(running.ident), running.base)
+    def _find(self, running: Running, hold: _Hold, why: str | None) -> bool:
+        """Find out who or what holds the loop now; whether there is something to say."""
+        if why == NOT_SCHEDULED:
+            return False  # it may be over as soon as the process runs again, and is told then
+        if _nobody(hold, why):
+            return True
+        frames = inside(stacks().get(running.ident), running.base)
         beat = running.beat
-        # The loop may have moved on while we looked: what it does now is not what it did then.
-        if not frames or _waits(frames) or beat is None or beat.ran is not None:
+        if not frames or waits(frames[0], running.base) or minds_itself(frames):
             return False
-        site = application_site(frames[0], running.base)
-        remark = ""
-        if site is None:
-            code = frames[0].f_code
-            site = Site(code.co_filename, frames[0].f_lineno, code.co_name)
-            remark = ", no line of the application"
-        hold.culprit = f"{site.label} ({site.path}{remark})"
+        # The loop may have moved on while we looked: what it does now is not what it did then.
+        if beat is not None and beat.ran is not None:
+            return False
+        site, remark = blamed(frames, running.base)
+        task, hold.context = current(running.loop(), frames)
+        hold.cause = IMPORTS if remark == IMPORTS else why
+        hold.culprit = f"{site.label} ({site.path}{', ' + remark if remark == NOBODY else ''})"
         hold.attributes = {
             CODE_FILE_PATH: site.path,
             CODE_LINE_NUMBER: site.line,
             CODE_FUNCTION_NAME: site.function,
-            CODE_STACKTRACE: _text(frames),
-            THREAD_NAME: thread_name(running.ident) or running.thread,
-            ASYNCIO_EVENTLOOP_THREAD: running.thread,
+            CODE_STACKTRACE: text(frames),
+            **({} if task is None else {ASYNCIO_TASK_NAME: task}),
         }
         return True
 
     def _say(self, running: Running, hold: _Hold, look: Look, state: str, what: str) -> bool:
-        message = f"the event loop of the thread {running.thread} {what.format(look.held, hold.culprit)}"
         attributes = {
             **hold.attributes,
+            **({} if hold.cause is None else {ASYNCIO_EVENTLOOP_BLOCKED_CAUSE: hold.cause}),
             ASYNCIO_EVENTLOOP_BLOCKED_DURATION: look.held,
             ASYNCIO_EVENTLOOP_BLOCKED_STATE: state,
+            ASYNCIO_EVENTLOOP_THREAD: running.thread,
+            THREAD_NAME: thread_name(running.ident) or running.thread,
         }
-        return self._lease.event(ASYNCIO_EVENTLOOP_BLOCKED_EVENT, message, (hold.culprit, state), attributes)
+        # What is reported again after a second, or a minute, is another thing than what was reported first.
+        kind = (hold.culprit or (hold.cause, running.thread), state, state == "held" and hold.again)
+        message = f"the event loop of the thread {running.thread} {what}"
+        return self._lease.event(ASYNCIO_EVENTLOOP_BLOCKED_EVENT, message, kind, attributes, hold.context)
 
 
-def _inside(frame: FrameType | None, base: int) -> list[FrameType]:
-    """What the loop runs: the frames from *frame* outwards to the one that started the loop, without that.
-
-    The thread is not stopped meanwhile. It cannot tear the stack either: we have had the GIL for much less
-    than the 5 ms after which it can be taken from us (`sys.getswitchinterval`).
-    """
-    frames = []
-    while frame is not None and id(frame) != base:
-        frames.append(frame)
-        frame = frame.f_back
-    return frames
-
-
-def _waits(frames: list[FrameType]) -> bool:
-    """Whether the loop itself is at it, waiting or between two callbacks, and nothing that it has called.
-
-    A selector alone proves nothing: `subprocess.run` waits in one too.
-    """
-    for frame in frames:
-        module = frame.f_globals.get("__name__")
-        if module == "asyncio.events" and frame.f_code.co_name == "_run":
-            break  # a callback, perhaps the loop's own that reads who woke it
-        if module == "asyncio.base_events" and frame.f_code.co_name == "_run_once":
-            return True  # whatever is inside of this is a selector, perhaps one of the application's
-    return all(str(frame.f_globals.get("__name__")).partition(".")[0] in _MACHINERY for frame in frames)
-
-
-def _text(frames: list[FrameType]) -> str:
-    """The innermost of *frames* as a traceback shows them, but for the sources, which would have to be read."""
-    shown = [(frame.f_code, frame.f_lineno) for frame in reversed(frames[:_DEEPEST])]
-    return "\n".join(f'  File "{code.co_filename}", line {line}, in {code.co_name}' for code, line in shown)
+def _nobody(hold: _Hold, why: str | None) -> bool:
+    """Whether it is no line of the loop's that is to blame; then that is what the hold is."""
+    if why not in OUTSIDE:
+        return False
+    hold.cause, hold.culprit, hold.context, hold.attributes = why, "", None, {}
+    return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the event loops that run, without the application's help, and beats them.
+"""Finds the event loops that run, without the application's help, and looks at them.
 
 A loop that runs says so to asyncio through ``asyncio._set_running_loop``: that is how third-party loops are
 asked to make themselves known (https://github.com/python/cpython/blob/v3.13.0/Lib/asyncio/events.py#L779).
@@ -8,21 +8,28 @@ runs in which thread, and leaves no frame of ours on the stack of the applicatio
 of the function from the time of their own import (uvloop, rloop) need their ``run_forever`` wrapped too.
 
 Not found: a loop of those that already runs in another thread when the probe starts, until it runs anew.
+
+A loop that is seen to wait in its selector is on time, and need not be woken to prove it. Any other is sent a
+beat, a callback that only reads the clock; what counts is when it runs.
 """
 
 from __future__ import annotations
 
+import math
+import random
 import re
 import sys
 import threading
-import time
-import weakref
 from collections import deque
-from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from otel_resinstr._bounded import OTHER, Bounded
+from otel_resinstr.eventloop._clocks import Clocks
+from otel_resinstr.eventloop._green import patched_by
+from otel_resinstr.eventloop._running import Beat, Look, Running, Sample
+from otel_resinstr.eventloop._stack import stacks, waits
+from otel_resinstr.semconv import RESINSTR_PROBE, RESINSTR_PROBE_DISABLED
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -31,16 +38,22 @@ if TYPE_CHECKING:
 
     from otel_resinstr._probe import Lease
 
-    Listener = Callable[["Running", "Look"], None]
+    Listener = Callable[[Running, Look], None]
+    Sampler = Callable[[Running, Sample], None]
 
 # Loops that may have copied the function before it was wrapped: the module, and the class to wrap.
 _COPYING = (("uvloop", "Loop"), ("rloop", "RLoop"))
 
 _NAMES = 16  # thread names that keep their own series, `main` included
 
-# Seconds that a round of ours may be late without more being read into it: on a busy machine each thread
-# waits for the CPU and the GIL.
+_SPREAD = 0.25  # looks come at random within a quarter of the period: no timer of the application keeps step
+
+# Seconds that a look may be late without more being read into it: on a busy machine each thread waits for the CPU
+# and the GIL.
 _TOLERANCE = 0.1
+
+_SOONEST = 0.001  # seconds between two looks, at least
+_NEVER = 1e6  # seconds, until looks are taken that are not to be taken
 
 _COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect takes 10 ms
 _GENERATOR = 0x20  # inspect.CO_GENERATOR
@@ -49,88 +62,37 @@ _GENERATOR = 0x20  # inspect.CO_GENERATOR
 _STARTERS = frozenset(("otel_resinstr", "rloop", "uvloop", "wrapt"))
 
 
-class Beat:
-    """A callback that was handed to a loop, and when it ran. In the loop it only reads the clock: under 1 µs."""
-
-    __slots__ = ("_clock", "due", "excused", "ran")
-
-    def __init__(self, clock: Callable[[], float], due: float, excused: float) -> None:
-        self._clock = clock
-        self.due = due
-        """Since when it should have run, in seconds of the clock."""
-        self.excused = excused
-        """Seconds of its lateness in which our own thread was not run either: no proof against the loop."""
-        self.ran: float | None = None
-        """When it ran, or when the loop stopped without having run it; None while neither has happened."""
-
-    def __call__(self) -> None:
-        """Run in the loop."""
-        self.ran = self._clock()
-
-    def late(self, now: float) -> float:
-        """Seconds that it came late, or is late by *now*."""
-        return (now if self.ran is None else self.ran) - self.due
-
-
-class Look(NamedTuple):
-    """What a look at a beat has shown."""
-
-    late: float
-    """Seconds that the beat came late, or is late so far."""
-    held: float
-    """The part of them in which our own thread was run, so that they can be held against the loop."""
-    over: bool
-    """Whether the beat has run. It is told so once."""
-    at: float
-    """When it ran, else when it was looked at."""
-
-
-class Running:
-    """A loop while it runs in one thread."""
-
-    def __init__(self, loop: AbstractEventLoop, ident: int, base: int) -> None:
-        self.loop = weakref.ref(loop)
-        self.ident = ident
-        """The thread, as `threading.get_ident` tells it."""
-        self.base = base
-        """The ``id`` of the frame that started the loop: what the loop runs, it runs inside of that frame."""
-        self.thread = ""
-        """The normalised name of the thread, from the first beat on."""
-        self.beat: Beat | None = None
-        """The beat that is on its way, or has come back and was not told to the listeners yet."""
-        # Empty, so that a handle keeps nothing of the application alive; our own, since no two threads can
-        # enter one context at the same time.
-        self._context = Context()
-
-    def send(self, beat: Beat) -> None:
-        """Hand *beat* to the loop."""
-        loop = self.loop()
-        if loop is None:
-            return
-        self.beat = beat
-        try:
-            loop.call_soon_threadsafe(beat, context=self._context)
-        except RuntimeError:
-            self.beat = None  # it was closed a moment ago
-
-
 class Loops:
-    """The event loops that run at present, and a beat to each of them every *period* seconds.
+    """The event loops that run at present, each looked at every *period* seconds, and beaten if it does not wait.
 
-    Cost: 3 µs each time a loop starts or stops to run; for each running loop and period one callback of less
-    than 1 µs in the loop, 20 to 40 µs in our own thread, and what it costs the system to wake the loop. There
-    is no thread of ours before the first loop runs.
+    A beat that is on its way is looked at again just when the hold that it may have met has lasted for
+    *threshold* seconds.
+
+    Cost: 10 µs each time a loop starts or stops to run. For each period 40 µs in our own thread and 5 to 10 µs for
+    each running loop; nothing in a loop that waits, and one callback of less than 1 µs in one that does not, with
+    what it costs to hand it over. There is no thread of ours before the first loop runs.
     """
 
     name = "eventloop.loops"
 
-    def __init__(self, period: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        period: float,
+        threshold: float = math.inf,
+        clocks: Clocks | None = None,
+        spread: Callable[[float, float], float] | None = None,
+    ) -> None:
         self.period = period
-        self.clock = clock
+        self.clocks = clocks or Clocks()
+        self._threshold = threshold
+        # A generator of our own: the application's numbers are to be the same as without us.
+        self._spread = spread or random.Random().uniform  # noqa: S311  for when to look, not for a secret
         self._listeners: tuple[Listener, ...] = ()
+        self._samplers: tuple[Sampler, ...] = ()
         self._names = Bounded(_NAMES)
         self._names("main")
         self._abstract: type[AbstractEventLoop]
+        self._off = False
         self._ticking = threading.Lock()  # taken once, by the first loop that is found
         self._forget()
 
@@ -144,7 +106,7 @@ class Loops:
             lease.when_imported(module, partial(self._watch_class, kind))
 
     def tell(self, lease: Lease, listener: Listener) -> None:
-        """Call *listener* each period with each running loop and a look at its beat.
+        """Call *listener* with each running loop and what a look at it has shown of what was due.
 
         The calls come from our own thread, and end with *lease*.
         """
@@ -158,14 +120,29 @@ class Loops:
         self._listeners = (*self._listeners, guarded)
         lease.at_end(forget)
 
+    def sample(self, lease: Lease, sampler: Sampler) -> None:
+        """Call *sampler* with each running loop, at random times, and what it was at; as `tell` otherwise."""
+
+        def guarded(running: Running, sample: Sample) -> None:
+            lease.guard(sampler, running, sample)
+
+        def forget() -> None:
+            self._samplers = tuple(known for known in self._samplers if known is not guarded)
+
+        self._samplers = (*self._samplers, guarded)
+        lease.at_end(forget)
+
     def running(self) -> list[Running]:
-        """The loops that run, and those that have stopped within the period with a beat that was not told yet."""
-        return [*self._stopped, *self._running.values()]
+        """The loops that run, and those that have stopped since the last look with a beat that was not told yet."""
+        return [*(known for known in list(self._stopped) if known.beat), *self._running.values()]
 
     def _forget(self) -> None:
         self._running: dict[int, Running] = {}  # by thread; changed by the loops' threads, one step at a time
         self._stopped: deque[Running] = deque()
-        self._rested: float | None = None  # when the last round ended
+        self._due: float | None = None  # when to look the next time
+        self._queue: tuple[float, float] | None = (
+            None  # when we asked how long our thread was kept waiting, and that
+        )
 
     # In the threads of the application
 
@@ -234,69 +211,120 @@ class Loops:
             self._enter(loop, ident, id(base))
 
     def _enter(self, loop: AbstractEventLoop, ident: int, base: int) -> None:
-        self._running[ident] = Running(loop, ident, base)
+        if self._is_off():
+            return
+        self._running[ident] = Running(loop, ident, base, self.clocks)
         if self._ticking.acquire(blocking=False):
             self._lease.every(self.period, self._round)
 
     def _leave(self, running: Running) -> None:
         self._running.pop(running.ident, None)
-        beat = running.beat
-        if beat is not None:
-            if beat.ran is None:
-                beat.ran = self.clock()  # what is still due will not run: nothing is late any longer
-            self._stopped.append(running)
+        running.stop()
+        self._stopped.append(running)
+
+    def _is_off(self) -> bool:
+        """Whether there is nothing that we can do, since threads are not what they were; that is said once."""
+        library = None if self._off else patched_by()
+        if library is not None:
+            self._off = True
+            self._forget()
+            self._lease.event(
+                RESINSTR_PROBE_DISABLED,
+                f"the probe {self.name} is off: {library} has replaced threads and selectors by its own; while a loop "
+                "is held no thread of ours would run to see it, so event loops are not watched in this process",
+                self.name,
+                {RESINSTR_PROBE: self.name},
+            )
+        return self._off
 
     # In our own thread
 
-    def _round(self) -> None:
-        now = self.clock()
-        # A round that is late by a period or more has left beats out: the process was stopped, or this thread
-        # was not run. What was due in that time was late as well, but nobody saw whose fault that was.
-        due = now if self._rested is None else self._rested + self.period
-        unseen = now
-        if self._rested is not None and now - due >= max(self.period, _TOLERANCE):
-            unseen = self._rested
+    def _round(self) -> float:
+        if self._is_off():
+            # The thread stays: under gevent one that was there before cannot end without a traceback.
+            return _NEVER
+        now = self.clocks.wall()
+        lag = 0.0 if self._due is None else max(0.0, now - self._due)
+        # So late that looks were left out: the process was stopped, or this thread got no CPU or not the GIL.
+        unseen = lag if lag >= max(self.period, _TOLERANCE) else 0.0
+        queued = self._queued(now, unseen)
+        self._process = self.clocks.process()
+        frames = stacks()
+        # Our own frame would hold itself by way of these, and with it those of the application.
+        frames.pop(threading.get_ident(), None)
         while self._stopped:
-            self._tell(self._stopped.popleft(), now, unseen)
+            self._ended(self._stopped.popleft(), now)
+        wait = self.period * self._spread(1 - _SPREAD, 1 + _SPREAD)
         for running in list(self._running.values()):
-            last = running.beat
-            self._tell(running, now, unseen)
-            if running.beat is None:
-                if not running.thread:
-                    running.thread = self._thread(running.ident)
-                since = sent = self.clock()
-                if unseen < now and last is not None and last.ran is not None:
-                    since = max(due, last.ran)
-                running.send(Beat(self.clock, since, excused=sent - since))
-        self._rested = self.clock()
+            if not running.thread:
+                running.thread = self._thread(running.ident)
+            frame = frames.get(running.ident)
+            free = frame is not None and waits(frame, running.base)
+            sample = running.sample(now, lag, unseen, queued, busy=not free)
+            for sampler in self._samplers:
+                sampler(running, sample)
+            self._look(running, now, lag, free=free)
+            if running.began is not None:
+                crossing = running.began + self._threshold - now
+                wait = min(wait, crossing) if crossing > 0 else wait
+        wait = max(_SOONEST, wait)
+        self._due = now + wait
+        return wait
 
-    def _tell(self, running: Running, now: float, unseen: float) -> None:
+    def _look(self, running: Running, now: float, lag: float, *, free: bool) -> None:
         beat = running.beat
-        if beat is None:
+        if beat is not None and self._told(running, beat, now):
+            return  # it is still on its way
+        due = max(now - lag, running.free)
+        if free and not running.strained():
+            self._tell(running, Look(now - due, now - due, over=True, at=now))
+            running.turned(now, self._process)
             return
-        ran = beat.ran
+        # Between the last moment at which it turned and the one at which the look was due: in the middle. What is
+        # longer than between two looks is no hold: we were not run ourselves.
+        gap = min(due - running.free, self.period * (1 + _SPREAD))
+        running.began = due - gap / 2
+        if now - due >= _TOLERANCE:
+            self._tell(running, Look(now - due, now - running.began, over=False, at=now))
+        running.send(Beat(self.clocks.wall, due))
+
+    def _told(self, running: Running, beat: Beat, now: float) -> bool:
+        """Tell of *beat*; whether it is still on its way."""
+        ran, began = beat.ran, running.began
         at = now if ran is None else ran
-        beat.excused += max(0.0, at - unseen)
-        look = Look(late=at - beat.due, held=at - beat.due - beat.excused, over=ran is not None, at=at)
+        held = beat.late(at) if began is None else at - began
+        self._tell(running, Look(beat.late(at), held, over=ran is not None, at=at))
+        if ran is not None:
+            running.beat = None
+            running.turned(ran, self._process)
+        return ran is None
+
+    def _ended(self, running: Running, now: float) -> None:
+        if not running.thread:
+            running.thread = self._thread(running.ident)
+        sample = running.sample(now, 0.0, 0.0, None, busy=False)
+        for sampler in self._samplers:
+            sampler(running, sample)
+        if running.beat is not None:
+            self._told(running, running.beat, now)
+
+    def _tell(self, running: Running, look: Look) -> None:
         for listener in self._listeners:
             listener(running, look)
-        if look.over:
-            running.beat = None
+
+    def _queued(self, now: float, unseen: float) -> float | None:
+        """How long our thread was kept from a CPU since it asked last; asked once a second, and when it was late."""
+        if self._queue is not None and not unseen and now - self._queue[0] < 1.0:
+            return None
+        total = self.clocks.queued()
+        before, self._queue = self._queue, None if total is None else (now, total)
+        return None if before is None or total is None else total - before[1]
 
     def _thread(self, ident: int) -> str:
         if ident == threading.main_thread().ident:
             return "main"
         name = thread_name(ident)
         return OTHER if name is None else self._names(re.sub(r"\d+", "N", name))
-
-
-def stacks() -> dict[int, FrameType]:
-    """The innermost frame of each thread, by its ident; nothing on an interpreter that does not tell.
-
-    Costs less than 1 µs a thread.
-    """
-    tell: Callable[[], dict[int, FrameType]] = getattr(sys, "_current_frames", dict)
-    return tell()
 
 
 def thread_name(ident: int) -> str | None:

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loop that runs, the beat that is on its way to it, and what looks at it have shown."""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import Context
+from typing import TYPE_CHECKING, NamedTuple
+
+from otel_resinstr.eventloop._cause import Evidence, contended
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+
+    from otel_resinstr.eventloop._clocks import Clocks
+
+
+class Beat:
+    """A callback that was handed to a loop, and when it ran. In the loop it only reads the clock: under 1 µs."""
+
+    __slots__ = ("_clock", "due", "ran")
+
+    def __init__(self, clock: Callable[[], float], due: float) -> None:
+        self._clock = clock
+        self.due = due
+        """Since when it should have run, in seconds of the clock."""
+        self.ran: float | None = None
+        """When it ran, or when the loop stopped without having run it; None while neither has happened."""
+
+    def __call__(self) -> None:
+        """Run in the loop."""
+        self.ran = self._clock()
+
+    def late(self, now: float) -> float:
+        """Seconds that it came late, or is late by *now*."""
+        return (now if self.ran is None else self.ran) - self.due
+
+
+class Look(NamedTuple):
+    """What a look at a loop has shown of what was due at it."""
+
+    late: float
+    """Seconds that it came late, or is late so far."""
+    held: float
+    """Seconds for which the loop did not turn, half of the time between the last two looks included."""
+    over: bool
+    """Whether the loop has turned since. It is told so once."""
+    at: float
+    """When it did, else when it was looked at."""
+
+
+class Sample(NamedTuple):
+    """What a loop was at when it was looked at, and what it has used since the last time."""
+
+    seconds: float
+    """Since the last time."""
+    cpu: float | None
+    """What its thread has had of the CPUs since, in seconds; None where the platform does not tell."""
+    busy: bool | None
+    """Whether it was at something else than waiting in its selector; None for one that has stopped."""
+    lag: float
+    """How late our own thread came to look, in seconds."""
+    at: float
+    """When it was looked at."""
+
+
+class Running:
+    """A loop while it runs in one thread. But for `stop`, only our own thread changes it."""
+
+    def __init__(self, loop: AbstractEventLoop, ident: int, base: int, clocks: Clocks) -> None:
+        """Note *loop*, which runs in the thread *ident*; that has to be the calling one, or one seen just now."""
+        self.loop = weakref.ref(loop)
+        self.ident = ident
+        """The thread, as `threading.get_ident` tells it."""
+        self.base = base
+        """The ``id`` of the frame that started the loop: what the loop runs, it runs inside of that frame."""
+        self.thread = ""
+        """The normalised name of the thread, from the first look on."""
+        self.beat: Beat | None = None
+        """The beat that is on its way, or has come back and was not told to the listeners yet."""
+        self._clocks = clocks
+        self._clock = clocks.name_of(ident)
+        self._last: tuple[float, float | None] | None = None
+        # Empty, so that a handle keeps nothing of the application alive; our own, since no two threads can
+        # enter one context at the same time.
+        self._context = Context()
+        self._looked = clocks.wall()
+        self._cpu = clocks.thread(self._clock)
+        self._stir: float | None = None
+        self._lag = 0.0
+        self.turned(self._looked, clocks.process())
+
+    def stop(self) -> None:
+        """Note, in the loop's thread, that it has stopped: what is still due will not run, and is late no more."""
+        now = self._clocks.wall()
+        if self.beat is not None and self.beat.ran is None:
+            self.beat.ran = now
+        self._last = now, self._clocks.thread(self._clock)
+
+    def sample(self, now: float, lag: float, unseen: float, queued: float | None, *, busy: bool) -> Sample:
+        """Look at the clocks, our own thread being *lag* late for it; what has happened since the last time."""
+        at, cpu = (now, self._clocks.thread(self._clock)) if self._last is None else self._last
+        self._stir = None if cpu is None or self._cpu is None else max(0.0, cpu - self._cpu)
+        seconds = max(0.0, at - self._looked)
+        self._cpu, self._looked = cpu, max(at, self._looked)
+        self._lag = lag
+        self._lags.append(lag)
+        self._unseen += min(unseen, seconds)
+        self._queued += queued or 0.0
+        return Sample(seconds, self._stir, None if self._last else busy, lag, at)
+
+    def strained(self) -> bool:
+        """Whether others hold the GIL, and the loop's thread does something: perhaps it only looks as if it waited."""
+        return self._lag >= contended() and bool(self._stir)
+
+    def turned(self, at: float, process: float) -> None:
+        """Note that the loop was seen to turn, the process having had *process* seconds of the CPUs until now."""
+        self.free = at
+        """When the loop was last known to turn."""
+        self.began: float | None = None
+        """When a hold began, if there is one: between the last two looks, so in the middle."""
+        self._then = self._cpu, process
+        self._unseen = 0.0
+        self._queued = 0.0
+        self._lags: list[float] = []
+
+    def evidence(self, at: float) -> Evidence:
+        """What the clocks say of the time since the loop was last known to turn."""
+        cpu, process = self._then
+        return Evidence(
+            seconds=at - self.free,
+            cpu=None if cpu is None or self._cpu is None else max(0.0, self._cpu - cpu),
+            stir=self._stir,
+            process=self._clocks.process() - process,
+            unseen=self._unseen,
+            queued=self._queued,
+            lag=sum(self._lags) / max(1, len(self._lags)),
+        )
+
+    def send(self, beat: Beat) -> None:
+        """Hand *beat* to the loop."""
+        loop = self.loop()
+        if loop is None:
+            return
+        self.beat = beat
+        try:
+            loop.call_soon_threadsafe(beat, context=self._context)
+        except RuntimeError:
+            self.beat = None  # it was closed a moment ago
