@@ -19,6 +19,7 @@ from otel_resinstr.instrumentors import (
     ProcessInstrumentor,
     RuntimeInstrumentor,
     SubjectInstrumentor,
+    ThreadPoolInstrumentor,
     names_of_probes,
 )
 from otel_resinstr.settings import Settings
@@ -48,6 +49,12 @@ PROBES = {
         "eventloop.utilization",
         "eventloop.cpu",
         "eventloop.tasks",
+    ],
+    ThreadPoolInstrumentor: [
+        "threadpool.pools",
+        "threadpool.executors",
+        "threadpool.anyio_limiters",
+        "threadpool.saturation",
     ],
     MongoDBInstrumentor: [
         "mongodb.clients",

@@ -11,7 +11,7 @@ import types
 import pytest
 import wrapt
 
-from otel_resinstr._patch import ImportHook, Patch
+from otel_resinstr._patch import ImportHook, Patch, Replacement
 
 
 class Base:
@@ -56,6 +56,43 @@ CALLS = {
     "inherited": (lambda: Child().inherited(), "Child inherited"),
     "made": (lambda: Child.made(), "Child"),  # noqa: PLW0108  see above
 }
+
+
+def doubling(original):
+    def doubled(*args, **kwargs):
+        result = original(*args, **kwargs)
+        return result + result
+
+    return doubled
+
+
+@pytest.mark.parametrize("name", ["method", "inherited"])
+def test_a_function_of_a_class_is_replaced_and_given_back(name):
+    """A plain function stands where the original stood: no proxy, and the same name and signature."""
+    call, result = CALLS[name]
+    before = dict(vars(Library))
+
+    replacement = Replacement(Library, name, doubling)
+    ours = vars(Library)[name]
+    assert (result + result, types.FunctionType, name) == (call(), type(ours), ours.__name__)
+    replacement.undo()
+
+    assert result == call()
+    assert [*before] == [*vars(Library)]
+    assert all(vars(Library)[key] is before[key] for key in before)
+
+
+def test_a_function_that_was_replaced_twice():
+    """What somebody has put over ours stays when ours is undone."""
+    module = types.ModuleType("library")
+    module.work = lambda: 1
+    first = Replacement(module, "work", doubling)
+    second = Replacement(module, "work", doubling)
+    first.undo()
+
+    assert 4 == module.work()
+    second.undo()
+    assert 2 == module.work()
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -141,7 +141,7 @@ def test_a_name_of_the_conventions_has_only_attributes_of_the_conventions(metric
 @pytest.mark.parametrize("key", ATTRIBUTES.values())
 def test_an_attribute_is_of_the_conventions_or_in_a_namespace_of_ours(key):
     """No key of ours stands in a namespace where a convention may give it another meaning later."""
-    ours = ("asyncio.", "cpython.thread.", "mongodb.", "resinstr.")
+    ours = ("asyncio.", "cpython.thread.", "cpython.thread_pool.", "mongodb.", "resinstr.", "thread_pool.")
 
     assert key in ATTRIBUTES_UPSTREAM or key in NOT_IN_THE_PACKAGE or key.startswith(ours)
     assert not (key in ATTRIBUTES_UPSTREAM and key.startswith(ours))
@@ -184,8 +184,8 @@ def test_names_are_unique():
 def test_the_probes_of_the_names_are_those_that_are_started():
     """A name whose probe nobody starts would never be reported; a probe without a name would report nothing."""
     of_names = {record.probe for record in (*METRICS, *EVENTS, *SPANS)} - {"*"}
-    # It finds the loops that the others watch.
-    without_a_name = {"eventloop.loops"}
+    # They find the loops and the pools that the others watch.
+    without_a_name = {"eventloop.loops", "threadpool.anyio_limiters", "threadpool.executors"}
 
     assert of_names | without_a_name == {*names_of_probes()}
     assert len(names_of_probes()) == len({*names_of_probes()})

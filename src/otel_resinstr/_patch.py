@@ -6,6 +6,7 @@ The only module that knows wrapt. A wrapper is called as ``wrapper(wrapped, inst
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+    # Makes, of the original, the function that is to take its place.
+    Make = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _ABSENT = object()
 
 
-class Patch:
-    """*wrapper* around the attribute *name* of *owner*, until it is undone.
+class Replacement:
+    """The function that *make* makes of the attribute *name* of *owner* in its place, until it is undone.
+
+    For a plain function that is called so often that the microsecond of a `Patch` counts. What *make* makes calls the
+    original, also after the end.
 
     Raises AttributeError where there is no such attribute, and TypeError where it cannot be set.
     """
 
-    def __init__(self, owner: Any, name: str, wrapper: Wrapper) -> None:
+    def __init__(self, owner: Any, name: str, make: Make) -> None:
         self._owner = owner
         self._name = name
         # What stands in the owner itself; nothing, where the attribute is inherited.
@@ -33,11 +39,11 @@ class Patch:
         self._active = True
         # Not bound to *owner* when it is found: an inherited class method belongs to each subclass.
         original = inspect.getattr_static(owner, name) if isinstance(owner, type) else getattr(owner, name)
-        self._wrapped = wrapt.FunctionWrapper(original, wrapper, enabled=self._is_active)
+        self._wrapped = self._instead(original, make)
         setattr(owner, name, self._wrapped)
 
-    def _is_active(self) -> bool:
-        return self._active
+    def _instead(self, original: Any, make: Any) -> Any:
+        return functools.wraps(original)(make(original))
 
     def undo(self) -> None:
         """Put the original back.
@@ -52,6 +58,22 @@ class Patch:
             delattr(self._owner, self._name)
         else:
             setattr(self._owner, self._name, self._own)
+
+
+class Patch(Replacement):
+    """*wrapper* around the attribute *name* of *owner*, whatever kind of function it is, until it is undone."""
+
+    def __init__(self, owner: Any, name: str, wrapper: Wrapper) -> None:
+        super().__init__(owner, name, lambda original: self._around(original, wrapper))
+
+    def _instead(self, original: Any, make: Any) -> Any:
+        return make(original)
+
+    def _around(self, original: Any, wrapper: Wrapper) -> Any:
+        return wrapt.FunctionWrapper(original, wrapper, enabled=self._is_active)
+
+    def _is_active(self) -> bool:
+        return self._active
 
 
 class ImportHook:

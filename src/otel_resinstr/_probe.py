@@ -23,7 +23,7 @@ from opentelemetry import trace
 from otel_resinstr import _fork
 from otel_resinstr._events import Events
 from otel_resinstr._instruments import Instruments
-from otel_resinstr._patch import ImportHook, Patch
+from otel_resinstr._patch import ImportHook, Patch, Replacement
 from otel_resinstr._ticker import Ticker
 from otel_resinstr.semconv import ERROR_TYPE, RESINSTR_PROBE, RESINSTR_PROBE_DISABLED, SCHEMA_URL, SCOPE
 from otel_resinstr.version import __version__
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
     from otel_resinstr._instruments import Read, Recorder
-    from otel_resinstr._patch import Wrapper
+    from otel_resinstr._patch import Make, Wrapper
     from otel_resinstr.semconv import Event, Metric
 
 _T = TypeVar("_T")
@@ -172,6 +172,13 @@ class Lease:
         through `guard`.
         """
         self.at_end(Patch(owner, name, wrapper).undo)
+
+    def replace(self, owner: Any, name: str, make: Make) -> None:
+        """Put what *make* makes of the function *name* of *owner* in its place: for what is called very often.
+
+        As with `patch`, the application's own call is not guarded, and the rest goes through `guard`.
+        """
+        self.at_end(Replacement(owner, name, make).undo)
 
     def when_imported(self, module: str, found: Callable[[Any], None]) -> None:
         """Call *found* with *module* once the application has imported it; now, if it has."""

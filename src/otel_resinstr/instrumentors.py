@@ -33,6 +33,10 @@ from otel_resinstr.process.threads import Threads
 from otel_resinstr.process.uptime import Uptime
 from otel_resinstr.runtime.threads_by_group import ThreadsByGroup
 from otel_resinstr.settings import Settings
+from otel_resinstr.threadpool.anyio_limiters import AnyioLimiters
+from otel_resinstr.threadpool.executors import Executors
+from otel_resinstr.threadpool.pools import Pools
+from otel_resinstr.threadpool.saturation import Saturation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -119,6 +123,20 @@ class EventLoopInstrumentor(SubjectInstrumentor):
         yield Tasks(loops)
 
 
+class ThreadPoolInstrumentor(SubjectInstrumentor):
+    """Who waits for a thread, and for whom."""
+
+    subject = "threadpool"
+
+    def probes(self, settings: Settings) -> Iterator[Probe]:
+        """The probes of the subject, in the order in which they start."""
+        pools = Pools(window=settings.threadpool_window)
+        yield pools
+        yield Executors(pools)
+        yield AnyioLimiters(pools)
+        yield Saturation(pools, threshold=settings.threadpool_threshold)
+
+
 class MongoDBInstrumentor(SubjectInstrumentor):
     """What pymongo's clients do."""
 
@@ -142,6 +160,7 @@ SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
     ProcessInstrumentor,
     RuntimeInstrumentor,
     EventLoopInstrumentor,
+    ThreadPoolInstrumentor,
     MongoDBInstrumentor,
 )
 

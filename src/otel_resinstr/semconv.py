@@ -114,6 +114,14 @@ ASYNCIO_EVENTLOOP_BLOCKED_STATE = "asyncio.eventloop.blocked.state"
 ASYNCIO_EVENTLOOP_THREAD = "asyncio.eventloop.thread"
 ASYNCIO_TASK_NAME = "asyncio.task.name"
 CPYTHON_THREAD_GROUP = "cpython.thread.group"
+CPYTHON_THREAD_POOL_SATURATED_BUSY = "cpython.thread_pool.saturated.busy"
+CPYTHON_THREAD_POOL_SATURATED_DURATION = "cpython.thread_pool.saturated.duration"
+CPYTHON_THREAD_POOL_SATURATED_LIMIT = "cpython.thread_pool.saturated.limit"
+CPYTHON_THREAD_POOL_SATURATED_LONGEST = "cpython.thread_pool.saturated.longest"
+CPYTHON_THREAD_POOL_SATURATED_QUEUED = "cpython.thread_pool.saturated.queued"
+CPYTHON_THREAD_POOL_SATURATED_SITES = "cpython.thread_pool.saturated.sites"
+CPYTHON_THREAD_POOL_SATURATED_STATE = "cpython.thread_pool.saturated.state"
+CPYTHON_THREAD_POOL_SATURATED_THREADS = "cpython.thread_pool.saturated.threads"
 MONGODB_CLIENT_CHURN_CLOSED = "mongodb.client.churn.closed"
 MONGODB_CLIENT_CHURN_CREATED = "mongodb.client.churn.created"
 MONGODB_CLIENT_CHURN_DROPPED = "mongodb.client.churn.dropped"
@@ -135,6 +143,8 @@ MONGODB_POOL_WAIT_TIME = "mongodb.pool.wait_time"
 MONGODB_SERVER_CONNECTION_STATE = "mongodb.server.connection.state"
 RESINSTR_PROBE = "resinstr.probe"
 RESINSTR_EVENT_REPEATED = "resinstr.event.repeated"
+THREAD_POOL_NAME = "thread_pool.name"
+THREAD_POOL_TYPE = "thread_pool.type"
 
 # process: what the operating system says of this process
 
@@ -345,6 +355,80 @@ ASYNCIO_EVENTLOOP_TASK_COUNT = Metric(
     precedent="process.thread.count",
 )
 
+# threadpool: executors, and limiters of anyio
+
+
+def _of_thread_pools(name: str, kind: Kind, unit: str, description: str, precedent: str) -> Metric:
+    return Metric(
+        probe="threadpool.pools",
+        name=f"cpython.thread_pool.{name}",
+        kind=kind,
+        unit=unit,
+        description=description,
+        origin=Origin.OURS,
+        attributes=(THREAD_POOL_NAME, THREAD_POOL_TYPE),
+        precedent=precedent,
+    )
+
+
+CPYTHON_THREAD_POOL_THREAD_COUNT = _of_thread_pools(
+    "thread.count",
+    Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    "{thread}",
+    "Threads that the pools have.",
+    "dotnet.thread_pool.thread.count",
+)
+CPYTHON_THREAD_POOL_THREAD_LIMIT = _of_thread_pools(
+    "thread.limit",
+    Kind.OBSERVABLE_GAUGE,
+    "{thread}",
+    "Threads that the pools may have; for a limiter of anyio, its tokens.",
+    "dotnet.thread_pool.thread.count",
+)
+CPYTHON_THREAD_POOL_THREAD_BUSY = _of_thread_pools(
+    "thread.busy",
+    Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    "{thread}",
+    "Threads that run a work item; for a limiter of anyio, its tokens that are taken.",
+    "dotnet.thread_pool.thread.count",
+)
+CPYTHON_THREAD_POOL_QUEUE_LENGTH = _of_thread_pools(
+    "queue.length",
+    Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    "{work_item}",
+    "Work items that wait for a thread.",
+    "dotnet.thread_pool.queue.length",
+)
+CPYTHON_THREAD_POOL_WORK_ITEM_COUNT = _of_thread_pools(
+    "work_item.count",
+    Kind.OBSERVABLE_COUNTER,
+    "{work_item}",
+    "Work items that were run to their end, whether they returned or raised.",
+    "dotnet.thread_pool.work_item.count",
+)
+CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_TIME = _of_thread_pools(
+    "work_item.wait.time",
+    Kind.OBSERVABLE_COUNTER,
+    "s",
+    "Time that work items have waited from their submission to their start, in total.",
+    "executor.idle of Micrometer",
+)
+
+
+def _wait_gauge(statistic: str, description: str) -> Metric:
+    return _of_thread_pools(
+        f"work_item.wait.{statistic}",
+        Kind.OBSERVABLE_GAUGE,
+        "s",
+        f"{description} of the time that work items waited, over the last window.",
+        "executor.idle of Micrometer",
+    )
+
+
+CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_P50 = _wait_gauge("p50", "Median")
+CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_P99 = _wait_gauge("p99", "99th percentile")
+CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_MAX = _wait_gauge("max", "Maximum, what still waits included,")
+
 # mongodb: what pymongo clients do
 
 _DB_BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -539,6 +623,11 @@ ASYNCIO_EVENTLOOP_BLOCKED_EVENT = Event(
     probe="eventloop.blocked",
     name="asyncio.eventloop.blocked",
     description="An event loop does not turn: for how long, and by which line, task and trace; also while it lasts.",
+)
+CPYTHON_THREAD_POOL_SATURATED = Event(
+    probe="threadpool.saturation",
+    name="cpython.thread_pool.saturated",
+    description="Work waits for a thread: for how long, how much, and what the threads do; also when it is over.",
 )
 RESINSTR_PROBE_DISABLED = Event(
     probe="*",

@@ -107,6 +107,20 @@ class Settings:
         _SECONDS,
         "Time that the gauges of the event loop's delay and utilization look back over.",
     )
+    threadpool_threshold: float = _setting(
+        1.0,
+        "THREADPOOL_THRESHOLD",
+        _seconds,
+        _SECONDS,
+        "How long work must wait for a thread of its pool for the pool to count as saturated.",
+    )
+    threadpool_window: float = _setting(
+        60.0,
+        "THREADPOOL_WINDOW",
+        _seconds,
+        _SECONDS,
+        "Time that the percentile and maximum gauges of the thread pools' waits look back over.",
+    )
     churn_count: int = _setting(
         10,
         "MONGODB_CHURN_COUNT",

@@ -43,6 +43,7 @@ import json
 async def main():
     for _ in range(20):
         await asyncio.sleep(0.02)
+    await asyncio.to_thread(int)
 
 
 asyncio.run(main())
@@ -229,7 +230,7 @@ def test_an_unchanged_application_reports(launch):
     pytest.importorskip("pymongo")
     outcome = launch()
 
-    assert {"process", "runtime", "eventloop", "mongodb"} == outcome.subjects()
+    assert {"process", "runtime", "eventloop", "threadpool", "mongodb"} == outcome.subjects()
     assert {
         "mongodb.client.active_instance.count",
         "mongodb.client.created",
@@ -271,14 +272,14 @@ def test_a_subject_is_switched_off_as_any_other_instrumentation(launch):
     """By the launcher's own setting; what is loaded besides stays."""
     outcome = launch(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="resinstr_mongodb, resinstr_runtime")
 
-    assert {"process", "eventloop"} == outcome.subjects()
+    assert {"process", "eventloop", "threadpool"} == outcome.subjects()
     assert [] == outcome.spans
     assert ["First", "Last", "all"] == sorted(outcome.loaded)
     assert [] == ours(outcome)
 
 
 def test_probes_are_switched_off_by_our_setting(launch):
-    """With patterns; a misspelt one is reported once, by whichever of the four subjects comes first."""
+    """With patterns; a misspelt one is reported once, by whichever of the subjects comes first."""
     outcome = launch(OTEL_RESINSTR_DISABLED_PROBES="process.*,mongodb.ledger,mongodb.pol")
 
     assert "process" not in outcome.subjects()
@@ -294,7 +295,7 @@ def test_probes_are_switched_off_by_our_setting(launch):
 
 
 def test_a_bad_setting_is_reported_once(launch):
-    """Though each of the four subjects reads the environment."""
+    """Though each of the subjects reads the environment."""
     outcome = launch(OTEL_RESINSTR_CPU_WINDOW="banana", OTEL_RESINSTR_CHURN_COUNT="3")
 
     assert [
