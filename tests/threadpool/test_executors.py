@@ -193,6 +193,20 @@ def test_an_executor_that_could_not_be_found_before_is_found_by_its_threads(watc
     assert ({}, {"threads": 2, "limit": 2, "busy": 2, "queued": 0, "finished": 0}) == (unseen, seen)
 
 
+def test_an_executor_of_opentelemetrys_is_left_out(watch, collect, work):
+    """The SDK makes one in each process, and in each forked child: the application knows nothing of it."""
+    watch()
+    sdk = {"__name__": "opentelemetry.sdk.resources", "ThreadPoolExecutor": ThreadPoolExecutor}
+    exec("pool = ThreadPoolExecutor(1, 'job')", sdk)
+    with sdk["pool"] as pool:
+        future = pool.submit(work, "done")
+        work.begun(1)
+        during = collect().as_dict()
+        work.end()
+
+    assert ({}, "done", {}) == (during, future.result(), collect().as_dict())
+
+
 def test_what_cannot_be_made_raises_as_before(watch, collect):
     """And is no pool."""
     watch()

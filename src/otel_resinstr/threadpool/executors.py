@@ -120,7 +120,7 @@ _SUBMITTED = "_resinstr_submitted"
 
 
 class Executors:
-    """The executors of the process.
+    """The executors of the process, but for those that OpenTelemetry makes for itself.
 
     Cost: 4 µs a work item, submit to result; 5 µs for each executor and each thread that is started. Looking for
     executors that exist already takes 14 ms for a million objects, once, and only where there may be any.
@@ -137,6 +137,8 @@ class Executors:
         self._executors: dict[Executor, None] = {}
         self._prune_at = _PRUNE
         self._making = threading.RLock()
+        # The SDK makes one in each process to find out about its resource: nobody would know whose it is.
+        self._left_out: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def start(self, lease: Lease) -> None:
         """Begin to find them, once the application has imported what makes them."""
@@ -185,7 +187,7 @@ class Executors:
         self, wrapped: Callable[..., None], executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         wrapped(*args, **kwargs)
-        self._lease.guard(self._know, executor, sys._getframe(1))  # noqa: SLF001  the way to one's own stack, as in logging
+        self._lease.guard(self._meet, executor, sys._getframe(1))  # noqa: SLF001  the way to one's own stack, as in logging
 
     def _handed_over(
         self, wrapped: Callable[..., Any], _loop: object, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -253,7 +255,7 @@ class Executors:
     def _comes(self, ident: int, reference: Callable[[], Any]) -> None:
         """A thread begins to work for an executor, of which it has no more than a weak *reference*."""
         executor = reference()
-        if executor is not None:
+        if executor is not None and not any(left is executor for left in self._left_out):
             known = self._by_thread[ident] = self._know(executor)
             known.look()
             known.add(threading.current_thread())
@@ -266,6 +268,13 @@ class Executors:
                 self._by_thread[ident] = known
                 return known
         return None
+
+    def _meet(self, executor: Any, frame: FrameType) -> None:
+        """An executor was made in *frame*."""
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == "opentelemetry":
+            self._left_out.add(executor)
+        else:
+            self._know(executor, frame)
 
     def _know(self, executor: Any, frame: FrameType | None = None) -> Executor:
         with self._making:
