@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from pymongo import AsyncMongoClient, CursorType, MongoClient
 from pymongo.errors import WaitQueueTimeoutError
@@ -60,6 +61,16 @@ def wait_in_vain(client):
             thread.join()
 
 
+def fill(pool):
+    """Let work wait for the one thread of *pool*, for longer than is overlooked."""
+
+    def report():
+        time.sleep(1.8)
+
+    pool.submit(report)
+    return pool.submit(int).result()
+
+
 async def block():
     client = AsyncMongoClient(URI)
     await client.shop.orders.find_one()
@@ -75,6 +86,9 @@ drop_some()
 misspell()
 wait_in_vain(MongoClient(URI, maxPoolSize=1, waitQueueTimeoutMS=50, retryReads=False))
 kept_too = asyncio.run(block())
+
+reports = ThreadPoolExecutor(1, "reports")
+fill(reports)
 
 print("done", flush=True)
 sys.stdin.read()
