@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.measuring import Report, Row, environ
 
-BENCHMARKS = ("process", "find_one", "eventloop", "startup")
+BENCHMARKS = ("process", "find_one", "eventloop", "threadpool", "startup")
 
 
 def main() -> int:
