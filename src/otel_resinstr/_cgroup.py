@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory and the CPU time that control groups leave to this process.
+"""The cgroups that the process is in: the memory and the CPU time that they leave to it, and where to ask them.
 
 A limit binds everything below it, so the smallest one counts that the process's own cgroup or any of its ancestors
 has. Version 1 of cgroups keeps a tree for each controller, version 2 keeps one for all, and a hybrid machine has
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from otel_resinstr._kernel import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # Version 1 has no word for "no limit" but the largest number of bytes that it counts, rounded down to whole pages;
 # the size of a page varies.
@@ -26,6 +26,7 @@ _UNLIMITED = 1 << 62
 
 _MEMORY = "memory"
 _CPU = "cpu"
+_UNIFIED = ""  # all of version 2
 
 
 class _Mount(NamedTuple):
@@ -38,10 +39,23 @@ class _Mount(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the limits of one controller are: the directory of the process's cgroup, then those above it."""
+    """Where the limits of one controller are: the directory of the process's cgroup, then those above it.
+
+    The *root* of the whole tree is not a group of processes but the machine, and no limit is set there.
+    """
 
     directories: tuple[str, ...]
     v2: bool
+    root: bool
+
+
+class Group(NamedTuple):
+    """The cgroup that says how a process fares: that whose limit binds it, else its *own*."""
+
+    directory: str
+    v2: bool
+    limit: float | None
+    own: str
 
 
 class Cgroup:
@@ -59,20 +73,45 @@ class Cgroup:
 
     def memory_limit(self) -> int | None:
         """The smallest limit of memory in bytes."""
-        place = self._place(_MEMORY)
-        if place is None:
-            return None
-        name = "memory.max" if place.v2 else "memory.limit_in_bytes"
-        limits = (_number(_read(f"{directory}/{name}")) for directory in place.directories)
-        return min((limit for limit in limits if limit is not None), default=None)
+        group = self.memory()
+        return None if group is None or group.limit is None else int(group.limit)
 
     def cpu_limit(self) -> float | None:
         """The smallest quota of CPU time, in CPUs: 1.5 is 150 ms in each 100 ms."""
-        place = self._place(_CPU)
+        group = self.cpu()
+        return None if group is None else group.limit
+
+    def memory(self) -> Group | None:
+        """The cgroup with the smallest limit of memory, in bytes; without one the process's own.
+
+        None where there is neither: the process is in the root of the tree, which is the machine, or nothing is known.
+        """
+        return self._binding(_MEMORY, _memory_limit)
+
+    def cpu(self) -> Group | None:
+        """The cgroup with the smallest quota of CPU time, in CPUs; without one the process's own. None as above."""
+        return self._binding(_CPU, _quota)
+
+    def own(self) -> Group | None:
+        """The process's own cgroup in the tree of version 2, which has its pressure. None as above."""
+        place = self._place(_UNIFIED)
+        if place is None or place.root:
+            return None
+        own = place.directories[0]
+        return Group(own, v2=True, limit=None, own=own)
+
+    def _binding(self, controller: str, limit_of: Callable[[str, bool], float | None]) -> Group | None:
+        place = self._place(controller)
         if place is None:
             return None
-        limits = (_quota(directory, v2=place.v2) for directory in place.directories)
-        return min((limit for limit in limits if limit is not None), default=None)
+        groups = [
+            Group(each, place.v2, limit_of(each, place.v2), place.directories[0])
+            for each in place.directories
+        ]
+        limited = [group for group in groups if group.limit is not None]
+        if limited:
+            return min(limited, key=lambda group: group.limit or 0)
+        return None if place.root else groups[0]
 
     def _place(self, controller: str) -> _Place | None:
         membership = _read(f"{self._root}/proc/self/cgroup") or ""
@@ -85,7 +124,7 @@ class Cgroup:
     def _find(self, membership: str) -> Iterator[tuple[str, _Place]]:
         mounts = list(_mounts(_read(f"{self._root}/proc/self/mountinfo") or ""))
         v1, v2 = _paths(membership)
-        for controller in (_MEMORY, _CPU):
+        for controller in (_MEMORY, _CPU, _UNIFIED):
             if controller in v1:
                 path = v1[controller]
                 usable = [mount for mount in mounts if not mount.v2 and controller in mount.options]
@@ -98,7 +137,18 @@ class Cgroup:
             if shown:
                 below, mount = min(shown, key=lambda each: len(each[1].root))
                 point = f"{self._root}{mount.point}".rstrip("/")
-                yield controller, _Place(tuple(point + part for part in _upwards(below)), mount.v2)
+                directories = tuple(point + part for part in _upwards(below))
+                yield controller, _Place(directories, mount.v2, _is_root(directories[0], v2=mount.v2))
+
+
+def _is_root(directory: str, *, v2: bool) -> bool:
+    """Whether *directory* is the root of a whole tree, and not of what a container is shown of it.
+
+    The kernel makes ``cgroup.events`` in all directories but the root's, and ``release_agent`` in that only.
+    """
+    if v2:
+        return not os.path.exists(f"{directory}/cgroup.events")  # noqa: PTH110  never raises
+    return os.path.exists(f"{directory}/release_agent")  # noqa: PTH110  as above
 
 
 def _below(path: str, root: str) -> str | None:
@@ -149,7 +199,11 @@ def _unescaped(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
-def _quota(directory: str, *, v2: bool) -> float | None:
+def _memory_limit(directory: str, v2: bool) -> int | None:  # noqa: FBT001  the two shapes of `_binding`
+    return _number(_read(f"{directory}/{'memory.max' if v2 else 'memory.limit_in_bytes'}"))
+
+
+def _quota(directory: str, v2: bool) -> float | None:  # noqa: FBT001  as above
     if v2:
         quota_text, _, period_text = (_read(f"{directory}/cpu.max") or "").partition(" ")
     else:

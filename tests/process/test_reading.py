@@ -225,24 +225,6 @@ def test_limits_are_read_again_after_ten_seconds(tmp_path):
     assert 1 == reading.cpus()
 
 
-@pytest.mark.parametrize("told", ["right", "nothing", "wrong"])
-def test_a_directory_that_tells_how_many_it_holds_is_asked(tmp_path, told):
-    """A kernel that does not tell, or tells something else, has its directory listed each time."""
-    (tmp_path / "proc/self/fd").mkdir(parents=True)
-    for number in range(5):
-        (tmp_path / f"proc/self/fd/{number}").touch()
-    reading = ProcessReading(tmp_path)
-    answer = {"right": 4, "nothing": 0, "wrong": 4096}[told]
-
-    def entries():
-        return reading._entries("fd", lambda _directory: answer, besides=1)
-
-    assert 4 == entries()
-    answer = 17 if told == "right" else answer
-
-    assert (17 if told == "right" else 4) == entries()
-
-
 def test_it_agrees_with_psutil():
     """Where psutil tells the same by another way, it tells the same."""
     reading, process = ProcessReading(), psutil.Process()

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What counters of the machine have grown by since this process looks at them.
+
+They began when the machine or the container did. Handed on as they are, the first export would be all of that: a
+metric reader that exports differences (as Azure Monitor's does) takes it for what has just happened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Key = TypeVar("Key")
+
+
+class Increases(Generic[Key]):
+    """By how much each counter has grown since `restart`, or since it was first seen. Never goes down."""
+
+    def __init__(self) -> None:
+        self._base: dict[Key, float] = {}
+        self._last: dict[Key, float] = {}
+
+    def restart(self, counters: Mapping[Key, float]) -> None:
+        """Begin at 0 with what the *counters* say now: when a probe starts, and in a forked child."""
+        self._base = dict(counters)
+        self._last = {}
+
+    def of(self, counters: Mapping[Key, float]) -> dict[Key, float]:
+        """What each of *counters* has grown by."""
+        return {key: self._increase(key, value) for key, value in counters.items()}
+
+    def _increase(self, key: Key, value: float) -> float:
+        last = self._last.get(key, 0)
+        if value < self._base.setdefault(key, value):
+            # It began anew, or the process was moved to another cgroup: go on from what has been said.
+            self._base[key] = value - last
+        # Readers that collect at the same time may come the wrong way round.
+        increase = self._last[key] = max(value - self._base[key], last)
+        return increase
