@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import otel_resinstr
+from fakes import MACHINES, Machine
 from otel_resinstr import _fork, _instruments, settings
 from otel_resinstr._probe import Running, Telemetry
 from support import Collected, Sink, own_threads
@@ -55,6 +58,12 @@ def collect(sink: Sink, start: Callable[..., Running]) -> Callable[..., Collecte
         return sink.collect()
 
     return collect
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Callable[[str], Machine]:
+    """Copy one of the machines of `fakes`, to be changed."""
+    return lambda name: Machine(Path(shutil.copytree(MACHINES / name, tmp_path / name)))
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_resinstr._ticker import THREAD_NAME
-from otel_resinstr.semconv import PROCESS_CPU_UTILIZATION
+from otel_resinstr.semconv import (
+    CPYTHON_GC_PAUSE_MAX,
+    PROCESS_CPU_UTILIZATION,
+    RESINSTR_PRESSURE_STALL_MAX,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
     from otel_resinstr.semconv import Metric
 
+
+_NOT_AT_ONCE = {PROCESS_CPU_UTILIZATION.name, CPYTHON_GC_PAUSE_MAX.name, RESINSTR_PRESSURE_STALL_MAX.name}
 
 # Before 1.38 it had another name.
 _InMemoryLogs = getattr(logs_export, "InMemoryLogRecordExporter", None) or logs_export.InMemoryLogExporter
@@ -101,8 +107,8 @@ class Collected:
         return sorted(metric.name for metric in self.metrics if metric.data.data_points)
 
     def steady_names(self) -> list[str]:
-        """The names but for that of the CPU utilization, which has nothing to say before some time has passed."""
-        return [name for name in self.names() if name != PROCESS_CPU_UTILIZATION.name]
+        """The names but for those that have nothing to say before some time, or a garbage collection, has passed."""
+        return [name for name in self.names() if name not in _NOT_AT_ONCE]
 
     def points(self, metric: Metric | str) -> dict[tuple[Any, ...], Any]:
         """The points of *metric*: the values of the attributes (in the order of their keys) and the value.

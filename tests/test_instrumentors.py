@@ -15,6 +15,7 @@ from otel_resinstr import instrumentors
 from otel_resinstr.instrumentors import (
     SUBJECTS,
     EventLoopInstrumentor,
+    HostInstrumentor,
     MongoDBInstrumentor,
     ProcessInstrumentor,
     RuntimeInstrumentor,
@@ -40,8 +41,18 @@ PROBES = {
         "process.context_switches",
         "process.disk_io",
         "process.uptime",
+        "process.peaks",
     ],
-    RuntimeInstrumentor: ["runtime.threads_by_group"],
+    RuntimeInstrumentor: ["runtime.threads_by_group", "runtime.gc", "runtime.heap"],
+    HostInstrumentor: [
+        "host.memory",
+        "host.paging",
+        "host.container",
+        "host.pressure",
+        "host.neighbours",
+        "host.peaks",
+        "host.shortage",
+    ],
     EventLoopInstrumentor: [
         "eventloop.loops",
         "eventloop.delay",
@@ -64,6 +75,15 @@ PROBES = {
         "mongodb.server",
     ],
 }
+OFF_BY_DEFAULT = {"process.sockets", "runtime.objects"}
+
+
+FLAGS = [field.name for field in dataclasses.fields(Settings) if isinstance(field.default, bool)]
+
+
+def made(settings):
+    """The probes of all subjects."""
+    return (probe for subject in SUBJECTS for probe in subject().probes(settings))
 
 
 def running(subject):
@@ -105,7 +125,11 @@ def test_all_probes_of_a_subject_start(subject, instrument):
 
 def test_the_names_that_settings_can_hold_are_all_of_them():
     """In the order in which they start."""
-    assert [name for subject in SUBJECTS for name in PROBES[subject]] == names_of_probes()
+    names = names_of_probes()
+    on = [name for subject in SUBJECTS for name in PROBES[subject]]
+
+    assert on == [name for name in names if name not in OFF_BY_DEFAULT]
+    assert OFF_BY_DEFAULT == {*names} - {*on}
 
 
 @pytest.mark.parametrize(
@@ -113,20 +137,28 @@ def test_the_names_that_settings_can_hold_are_all_of_them():
     [
         (field.name, 17.25 if isinstance(field.default, float) else 17)
         for field in dataclasses.fields(Settings)
+        if not isinstance(field.default, bool)
     ][1:],
 )
 def test_each_setting_reaches_a_probe(field, value):
     """What can be set has an effect, on one or more; the first, DISABLED_PROBES, is about all of them."""
-    settings = Settings()
+    settings = Settings(**dict.fromkeys(FLAGS, True))
     object.__setattr__(settings, field, value)  # a value that nothing else has, be it accepted or not
-    reached = [
-        probe.name
-        for subject in SUBJECTS
-        for probe in subject().probes(settings)
-        if value in vars(probe).values()
-    ]
 
-    assert reached
+    assert any(value in vars(probe).values() for probe in made(settings))
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_switch_switches_a_probe(flag):
+    """On and off make a difference: a probe more, or one that is told of it."""
+
+    def said(**settings):
+        return [
+            (probe.name, [value for value in vars(probe).values() if value is True])
+            for probe in made(Settings(**settings))
+        ]
+
+    assert said(**{flag: True}) != said(**{flag: False})
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -215,8 +247,8 @@ def test_a_subject_that_cannot_make_its_probes_does_not_raise(instrument, sink, 
     monkeypatch.setattr(instrumentors, "SUBJECTS", (*SUBJECTS, UnmadeInstrumentor))
     instrument(UnmadeInstrumentor, settings=Settings(disabled_probes=("mongodb.pol",)))
 
-    assert ["runtime.threads_by_group"] == running(UnmadeInstrumentor)
-    assert ["cpython.thread.count"] == sink.collect().steady_names()
+    assert PROBES[RuntimeInstrumentor] == running(UnmadeInstrumentor)
+    assert "cpython.thread.count" in sink.collect().steady_names()
     assert [{"resinstr.probe": "unmade", "error.type": "ArithmeticError"}] == [
         dict(record.attributes) for record in sink.events("resinstr.probe.disabled")
     ]

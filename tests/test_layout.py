@@ -14,7 +14,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-SUBJECTS = ("eventloop", "mongodb", "process", "runtime", "threadpool")
+SUBJECTS = ("eventloop", "host", "mongodb", "process", "runtime", "threadpool")
 
 
 def modules_of(subject: str) -> set[str]:

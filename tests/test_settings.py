@@ -60,6 +60,11 @@ def test_all_settings_can_be_set_together(caplog):
         "OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH": "1024",
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http, database/dup",
         "OTEL_RESINSTR_MONGODB_SERVER_INTERVAL": "60",
+        "OTEL_RESINSTR_OBJECT_COUNT": "1",
+        "OTEL_RESINSTR_PEAK_WINDOW": "120",
+        "OTEL_RESINSTR_SNAT_PORTS": "1024",
+        "OTEL_RESINSTR_SOCKETS": "True",
+        "OTEL_RESINSTR_TRACEMALLOC": "TRUE",
         "OTEL_SERVICE_NAME": "shop",
     }
     assert Settings(
@@ -75,9 +80,30 @@ def test_all_settings_can_be_set_together(caplog):
         query_text_length=1024,
         old_database_names=True,
         server_interval=60.0,
+        object_count=True,
+        peak_window=120.0,
+        snat_ports=1024,
+        sockets=True,
+        tracemalloc=True,
     ) == Settings.from_environment(environ)
     assert set(VARIABLES) == set(environ) - {"OTEL_SERVICE_NAME"}
     assert [] == caplog.records
+
+
+@pytest.mark.parametrize(("text", "on"), [("1", True), ("true", True), ("0", False), ("False", False)])
+def test_a_switch_is_on_or_off(text, on, caplog):
+    """In the words of the OpenTelemetry specification, and with digits."""
+    assert on == Settings.from_environment({"OTEL_RESINSTR_SOCKETS": text}).sockets
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize("text", ["yes", "2", "on"])
+def test_a_switch_that_is_neither_is_reported(text, caplog):
+    """And stays off."""
+    assert not Settings.from_environment({"OTEL_RESINSTR_SOCKETS": text}).sockets
+    assert [
+        f"OTEL_RESINSTR_SOCKETS={text!r} is not accepted: it takes 1 or true, 0 or false; False is used instead"
+    ] == caplog.messages
 
 
 def test_by_default_the_environment_of_the_process_is_read(monkeypatch):

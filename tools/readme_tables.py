@@ -62,13 +62,20 @@ def settings() -> str:
     rows = [
         (
             code(setting.metadata["variable"]),
-            "nothing" if setting.default in {(), None} else str(setting.default),
+            shown(setting),
             setting.metadata["accepts"],
             setting.metadata["meaning"],
         )
         for setting in dataclasses.fields(Settings)
     ]
     return table(("variable", "default", "accepts", "meaning"), rows)
+
+
+def shown(setting: dataclasses.Field[object]) -> str:
+    """A default as it would be written into the environment."""
+    if isinstance(setting.default, bool):
+        return str(int(setting.default)) if setting.metadata["accepts"].startswith("1 or ") else "nothing"
+    return "nothing" if setting.default in {(), None} else str(setting.default)
 
 
 def code(text: str) -> str:

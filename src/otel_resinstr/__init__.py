@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otel_resinstr.instrumentors import SUBJECTS
+from otel_resinstr.runtime.heap import growth as heap_growth
 from otel_resinstr.settings import Settings
 from otel_resinstr.version import __version__
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["Settings", "__version__", "instrument", "uninstrument"]
+__all__ = ["Settings", "__version__", "heap_growth", "instrument", "uninstrument"]
 
 
 def instrument(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,14 @@ from otel_resinstr.eventloop.delay import Delay
 from otel_resinstr.eventloop.loops import Loops
 from otel_resinstr.eventloop.tasks import Tasks
 from otel_resinstr.eventloop.utilization import Utilization
+from otel_resinstr.host import HostReading
+from otel_resinstr.host.container import Container
+from otel_resinstr.host.memory import Memory as HostMemory
+from otel_resinstr.host.neighbours import Neighbours
+from otel_resinstr.host.paging import Paging
+from otel_resinstr.host.peaks import Peaks as HostPeaks
+from otel_resinstr.host.pressure import Pressure
+from otel_resinstr.host.shortage import Shortage
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.commands import Commands
 from otel_resinstr.mongodb.ledger import Ledger
@@ -29,8 +38,13 @@ from otel_resinstr.process.disk_io import DiskIO
 from otel_resinstr.process.faults import Faults
 from otel_resinstr.process.file_descriptors import FileDescriptors
 from otel_resinstr.process.memory import Memory
+from otel_resinstr.process.peaks import Peaks
+from otel_resinstr.process.sockets import Sockets
 from otel_resinstr.process.threads import Threads
 from otel_resinstr.process.uptime import Uptime
+from otel_resinstr.runtime.gc import GC
+from otel_resinstr.runtime.heap import Heap
+from otel_resinstr.runtime.objects import Objects
 from otel_resinstr.runtime.threads_by_group import ThreadsByGroup
 from otel_resinstr.settings import Settings
 from otel_resinstr.threadpool.anyio_limiters import AnyioLimiters
@@ -95,6 +109,9 @@ class ProcessInstrumentor(SubjectInstrumentor):
         yield ContextSwitches(reading)
         yield DiskIO(reading)
         yield Uptime(reading)
+        yield Peaks(reading, window=settings.peak_window)
+        if settings.sockets:
+            yield Sockets(ports=settings.snat_ports)
 
 
 class RuntimeInstrumentor(SubjectInstrumentor):
@@ -102,9 +119,30 @@ class RuntimeInstrumentor(SubjectInstrumentor):
 
     subject = "runtime"
 
-    def probes(self, settings: Settings) -> Iterator[Probe]:  # noqa: ARG002  no setting so far
+    def probes(self, settings: Settings) -> Iterator[Probe]:
         """The probes of the subject, in the order in which they start."""
         yield ThreadsByGroup()
+        yield GC(window=settings.peak_window)
+        yield Heap(trace=settings.tracemalloc)
+        if settings.object_count:
+            yield Objects()
+
+
+class HostInstrumentor(SubjectInstrumentor):
+    """The machine and the container around the process."""
+
+    subject = "host"
+
+    def probes(self, settings: Settings) -> Iterator[Probe]:
+        """The probes of the subject, in the order in which they start."""
+        reading = HostReading()
+        yield HostMemory(reading)
+        yield Paging(reading)
+        yield Container(reading)
+        yield Pressure(reading)
+        yield Neighbours(reading)
+        yield HostPeaks(reading, window=settings.peak_window)
+        yield Shortage(reading)
 
 
 class EventLoopInstrumentor(SubjectInstrumentor):
@@ -159,6 +197,7 @@ class MongoDBInstrumentor(SubjectInstrumentor):
 SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
     ProcessInstrumentor,
     RuntimeInstrumentor,
+    HostInstrumentor,
     EventLoopInstrumentor,
     ThreadPoolInstrumentor,
     MongoDBInstrumentor,
@@ -166,5 +205,7 @@ SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
 
 
 def names_of_probes() -> list[str]:
-    """What the settings can name: all probes of all subjects."""
-    return [probe.name for subject in SUBJECTS for probe in subject().probes(Settings())]
+    """What the settings can name: all probes of all subjects, also those that are off unless asked for."""
+    flags = [setting.name for setting in dataclasses.fields(Settings) if setting.default is False]
+    all_on: dict[str, Any] = dict.fromkeys(flags, True)
+    return [probe.name for subject in SUBJECTS for probe in subject().probes(Settings(**all_on))]

@@ -78,6 +78,7 @@ CODE_FUNCTION_NAME = "code.function.name"
 CODE_LINE_NUMBER = "code.line.number"
 CODE_STACKTRACE = "code.stacktrace"
 CPU_MODE = "cpu.mode"
+CPYTHON_GC_GENERATION = "cpython.gc.generation"
 DB_CLIENT_CONNECTION_POOL_NAME = "db.client.connection.pool.name"
 DB_CLIENT_CONNECTION_STATE = "db.client.connection.state"
 DB_COLLECTION_NAME = "db.collection.name"
@@ -89,13 +90,17 @@ DB_RESPONSE_STATUS_CODE = "db.response.status_code"
 DB_SYSTEM_NAME = "db.system.name"
 DISK_IO_DIRECTION = "disk.io.direction"
 ERROR_TYPE = "error.type"
+NETWORK_CONNECTION_STATE = "network.connection.state"
 NETWORK_PEER_ADDRESS = "network.peer.address"
 NETWORK_PEER_PORT = "network.peer.port"
 NETWORK_TRANSPORT = "network.transport"
 PROCESS_CONTEXT_SWITCH_TYPE = "process.context_switch.type"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
+SYSTEM_MEMORY_STATE = "system.memory.state"
+SYSTEM_PAGING_DIRECTION = "system.paging.direction"
 SYSTEM_PAGING_FAULT_TYPE = "system.paging.fault.type"
+SYSTEM_PAGING_STATE = "system.paging.state"
 THREAD_NAME = "thread.name"
 
 # Attributes of the conventions as they were, for back ends that do not know the new names
@@ -113,6 +118,9 @@ ASYNCIO_EVENTLOOP_BLOCKED_DURATION = "asyncio.eventloop.blocked.duration"
 ASYNCIO_EVENTLOOP_BLOCKED_STATE = "asyncio.eventloop.blocked.state"
 ASYNCIO_EVENTLOOP_THREAD = "asyncio.eventloop.thread"
 ASYNCIO_TASK_NAME = "asyncio.task.name"
+CPYTHON_HEAP_GROWTH_BYTES = "cpython.heap.growth.bytes"
+CPYTHON_HEAP_GROWTH_DURATION = "cpython.heap.growth.duration"
+CPYTHON_HEAP_GROWTH_LINES = "cpython.heap.growth.lines"
 CPYTHON_THREAD_GROUP = "cpython.thread.group"
 CPYTHON_THREAD_POOL_SATURATED_BUSY = "cpython.thread_pool.saturated.busy"
 CPYTHON_THREAD_POOL_SATURATED_DURATION = "cpython.thread_pool.saturated.duration"
@@ -141,8 +149,25 @@ MONGODB_CLIENT_TYPE = "mongodb.client.type"
 MONGODB_CONNECTION_CLOSE_REASON = "mongodb.connection.close.reason"
 MONGODB_POOL_WAIT_TIME = "mongodb.pool.wait_time"
 MONGODB_SERVER_CONNECTION_STATE = "mongodb.server.connection.state"
-RESINSTR_PROBE = "resinstr.probe"
+RESINSTR_CONNECTION_REMOTE = "resinstr.connection.remote"
+RESINSTR_CONNECTION_REMOTE_PORT = "resinstr.connection.remote_port"
+RESINSTR_CONTAINER_MEMORY_EVENT = "resinstr.container.memory.event"
 RESINSTR_EVENT_REPEATED = "resinstr.event.repeated"
+RESINSTR_MEMORY_OWNER = "resinstr.memory.owner"
+RESINSTR_MEMORY_PRESSURE_CONTAINER = "resinstr.memory.pressure.container"
+RESINSTR_MEMORY_PRESSURE_LIMIT = "resinstr.memory.pressure.limit"
+RESINSTR_MEMORY_PRESSURE_MAJOR_FAULTS = "resinstr.memory.pressure.major_faults"
+RESINSTR_MEMORY_PRESSURE_OOM_KILLS = "resinstr.memory.pressure.oom_kills"
+RESINSTR_MEMORY_PRESSURE_OTHERS = "resinstr.memory.pressure.others"
+RESINSTR_MEMORY_PRESSURE_PROCESS = "resinstr.memory.pressure.process"
+RESINSTR_MEMORY_PRESSURE_SCOPE = "resinstr.memory.pressure.scope"
+RESINSTR_MEMORY_PRESSURE_STALL = "resinstr.memory.pressure.stall"
+RESINSTR_MEMORY_PRESSURE_USAGE = "resinstr.memory.pressure.usage"
+RESINSTR_PRESSURE_KIND = "resinstr.pressure.kind"
+RESINSTR_PRESSURE_RESOURCE = "resinstr.pressure.resource"
+RESINSTR_PRESSURE_SCOPE = "resinstr.pressure.scope"
+RESINSTR_PROBE = "resinstr.probe"
+RESINSTR_SNAT_PORT_AGE = "resinstr.snat.port.age"
 THREAD_POOL_NAME = "thread_pool.name"
 THREAD_POOL_TYPE = "thread_pool.type"
 
@@ -268,8 +293,138 @@ PROCESS_UPTIME = Metric(
     origin=Origin.RELEASE_CANDIDATE,
 )
 
+RESINSTR_PROCESS_MEMORY_USAGE_MAX = Metric(
+    probe="process.peaks",
+    name="resinstr.process.memory.usage.max",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="By",
+    description="The most physical memory in use within the last window, looked at once a second.",
+    origin=Origin.OURS,
+    precedent="process.memory.usage",
+)
+RESINSTR_PROCESS_THREAD_COUNT_MAX = Metric(
+    probe="process.peaks",
+    name="resinstr.process.thread.count.max",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="{thread}",
+    description="The most threads within the last window, looked at once a second.",
+    origin=Origin.OURS,
+    precedent="process.thread.count",
+)
+RESINSTR_PROCESS_CONNECTION_COUNT = Metric(
+    probe="process.sockets",
+    name="resinstr.process.connection.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{connection}",
+    description="TCP connections of the process. Off unless asked for.",
+    origin=Origin.OURS,
+    attributes=(RESINSTR_CONNECTION_REMOTE_PORT, NETWORK_CONNECTION_STATE),
+    precedent="system.network.connection.count",
+)
+RESINSTR_SNAT_PORT_USAGE = Metric(
+    probe="process.sockets",
+    name="resinstr.snat.port.usage",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="{port}",
+    description="Outbound ports that connections to a public address take or took within 240 s. Off unless asked for.",
+    origin=Origin.OURS,
+    attributes=(RESINSTR_CONNECTION_REMOTE, RESINSTR_SNAT_PORT_AGE),
+    precedent="SNAT Connection Count of Azure's load balancers",
+)
+RESINSTR_SNAT_PORT_LIMIT = Metric(
+    probe="process.sockets",
+    name="resinstr.snat.port.limit",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="{port}",
+    description="Outbound ports that there are for one remote end. Off unless asked for.",
+    origin=Origin.OURS,
+    precedent="Allocated SNAT Ports of Azure's load balancers",
+)
+
 # runtime: what CPython says of itself
 
+CPYTHON_GC_COLLECTIONS = Metric(
+    probe="runtime.gc",
+    name="cpython.gc.collections",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{collection}",
+    description="The number of times a generation was collected since interpreter start.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(CPYTHON_GC_GENERATION,),
+)
+CPYTHON_GC_COLLECTED_OBJECTS = Metric(
+    probe="runtime.gc",
+    name="cpython.gc.collected_objects",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{object}",
+    description="The total number of objects collected inside a generation since interpreter start.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(CPYTHON_GC_GENERATION,),
+)
+CPYTHON_GC_UNCOLLECTABLE_OBJECTS = Metric(
+    probe="runtime.gc",
+    name="cpython.gc.uncollectable_objects",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{object}",
+    description="Objects which were found to be uncollectable inside a generation since interpreter start.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(CPYTHON_GC_GENERATION,),
+)
+CPYTHON_GC_PAUSE_TIME = Metric(
+    probe="runtime.gc",
+    name="cpython.gc.pause.time",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="s",
+    description="Time during which collections held everything up.",
+    origin=Origin.OURS,
+    attributes=(CPYTHON_GC_GENERATION,),
+    precedent="dotnet.gc.pause.time",
+)
+CPYTHON_GC_PAUSE_MAX = Metric(
+    probe="runtime.gc",
+    name="cpython.gc.pause.max",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="s",
+    description="The longest collection within the last window.",
+    origin=Origin.OURS,
+    precedent="dotnet.gc.pause.time",
+)
+CPYTHON_GC_OBJECT_COUNT = Metric(
+    probe="runtime.objects",
+    name="cpython.gc.object.count",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{object}",
+    description="Objects that the garbage collector tracks. Off unless asked for: it walks the heap.",
+    origin=Origin.OURS,
+    precedent="gc.get_objects",
+)
+CPYTHON_MEMORY_ALLOCATED_BLOCKS = Metric(
+    probe="runtime.heap",
+    name="cpython.memory.allocated_blocks",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="{block}",
+    description="Memory blocks that the interpreter has allocated.",
+    origin=Origin.OURS,
+    precedent="sys.getallocatedblocks",
+)
+CPYTHON_MEMORY_TRACED = Metric(
+    probe="runtime.heap",
+    name="cpython.memory.traced",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="By",
+    description="Memory that tracemalloc traces; only while it does.",
+    origin=Origin.OURS,
+    precedent="tracemalloc.get_traced_memory",
+)
+CPYTHON_MEMORY_TRACED_PEAK = Metric(
+    probe="runtime.heap",
+    name="cpython.memory.traced.peak",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="By",
+    description="The most memory that tracemalloc has traced; only while it does.",
+    origin=Origin.OURS,
+    precedent="tracemalloc.get_traced_memory",
+)
 CPYTHON_THREAD_COUNT = Metric(
     probe="runtime.threads_by_group",
     name="cpython.thread.count",
@@ -279,6 +434,153 @@ CPYTHON_THREAD_COUNT = Metric(
     origin=Origin.OURS,
     attributes=(CPYTHON_THREAD_GROUP,),
     precedent="process.thread.count",
+)
+
+# host: the machine and the container around the process
+
+SYSTEM_MEMORY_USAGE = Metric(
+    probe="host.memory",
+    name="system.memory.usage",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="Reports memory in use by state.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(SYSTEM_MEMORY_STATE,),
+)
+SYSTEM_MEMORY_UTILIZATION = Metric(
+    probe="host.memory",
+    name="system.memory.utilization",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="1",
+    description="Percentage of memory bytes in use.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(SYSTEM_MEMORY_STATE,),
+)
+SYSTEM_MEMORY_LINUX_AVAILABLE = Metric(
+    probe="host.memory",
+    name="system.memory.linux.available",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="An estimate of how much memory is available for starting new applications, without causing swapping.",
+    origin=Origin.DEVELOPMENT,
+)
+SYSTEM_PAGING_USAGE = Metric(
+    probe="host.paging",
+    name="system.paging.usage",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="Unix swap or windows pagefile usage.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(SYSTEM_PAGING_STATE,),
+)
+SYSTEM_PAGING_FAULTS = Metric(
+    probe="host.paging",
+    name="system.paging.faults",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{fault}",
+    description="The number of page faults.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(SYSTEM_PAGING_FAULT_TYPE,),
+)
+SYSTEM_PAGING_OPERATIONS = Metric(
+    probe="host.paging",
+    name="system.paging.operations",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{operation}",
+    description="The number of paging operations.",
+    origin=Origin.DEVELOPMENT,
+    attributes=(SYSTEM_PAGING_DIRECTION, SYSTEM_PAGING_FAULT_TYPE),
+)
+CONTAINER_MEMORY_USAGE = Metric(
+    probe="host.container",
+    name="container.memory.usage",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="Memory usage of the container.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+CONTAINER_MEMORY_AVAILABLE = Metric(
+    probe="host.container",
+    name="container.memory.available",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="Container memory available: the limit without the working set.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+CONTAINER_MEMORY_WORKING_SET = Metric(
+    probe="host.container",
+    name="container.memory.working_set",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="Container memory working set: the usage without page cache that has not been used of late.",
+    origin=Origin.RELEASE_CANDIDATE,
+)
+RESINSTR_CONTAINER_MEMORY_LIMIT = Metric(
+    probe="host.container",
+    name="resinstr.container.memory.limit",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="By",
+    description="The smallest limit of memory among the process's cgroup and its ancestors.",
+    origin=Origin.OURS,
+    precedent="k8s.container.memory.limit",
+)
+RESINSTR_CONTAINER_MEMORY_EVENTS = Metric(
+    probe="host.container",
+    name="resinstr.container.memory.events",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{event}",
+    description="How often the container came up against a limit, found nothing to give back, had a process killed.",
+    origin=Origin.OURS,
+    attributes=(RESINSTR_CONTAINER_MEMORY_EVENT,),
+    precedent="memory.events of cgroups",
+)
+RESINSTR_CONTAINER_CPU_THROTTLED_TIME = Metric(
+    probe="host.container",
+    name="resinstr.container.cpu.throttled.time",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="s",
+    description="Time during which the container was kept from the CPU because its quota was used up.",
+    origin=Origin.OURS,
+    precedent="cpu.stat of cgroups",
+)
+RESINSTR_PRESSURE_STALL_TIME = Metric(
+    probe="host.pressure",
+    name="resinstr.pressure.stall.time",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="s",
+    description="Time during which some, or all (full), tasks could not go on for want of a resource.",
+    origin=Origin.OURS,
+    attributes=(RESINSTR_PRESSURE_RESOURCE, RESINSTR_PRESSURE_KIND, RESINSTR_PRESSURE_SCOPE),
+    precedent="total= of the kernel's pressure stall information",
+)
+RESINSTR_PRESSURE_STALL_MAX = Metric(
+    probe="host.peaks",
+    name="resinstr.pressure.stall.max",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="1",
+    description="The largest share of a second of the last window in which some task could not go on.",
+    origin=Origin.OURS,
+    attributes=(RESINSTR_PRESSURE_RESOURCE, RESINSTR_PRESSURE_SCOPE),
+    precedent="some of the kernel's pressure stall information",
+)
+RESINSTR_MEMORY_AVAILABLE_MIN = Metric(
+    probe="host.peaks",
+    name="resinstr.memory.available.min",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="By",
+    description="The least memory within the last window that the machine, or the limit, had left for this process.",
+    origin=Origin.OURS,
+    precedent="system.memory.linux.available",
+)
+RESINSTR_MEMORY_USAGE = Metric(
+    probe="host.neighbours",
+    name="resinstr.memory.usage",
+    kind=Kind.OBSERVABLE_UP_DOWN_COUNTER,
+    unit="By",
+    description="The machine's memory in use by whose it is: this process's, the rest of its container's, others'.",
+    origin=Origin.OURS,
+    attributes=(RESINSTR_MEMORY_OWNER,),
+    precedent="system.memory.usage",
 )
 
 # eventloop: how well event loops keep up
@@ -628,6 +930,16 @@ CPYTHON_THREAD_POOL_SATURATED = Event(
     probe="threadpool.saturation",
     name="cpython.thread_pool.saturated",
     description="Work waits for a thread: for how long, how much, and what the threads do; also when it is over.",
+)
+CPYTHON_HEAP_GROWTH = Event(
+    probe="runtime.heap",
+    name="cpython.heap.growth",
+    description="The ten lines of code whose memory grew most; when `otel_resinstr.heap_growth()` is called.",
+)
+RESINSTR_MEMORY_PRESSURE = Event(
+    probe="host.shortage",
+    name="resinstr.memory.pressure",
+    description="Memory is short, in the container or on the machine: by which figures, whose it is, what to do.",
 )
 RESINSTR_PROBE_DISABLED = Event(
     probe="*",

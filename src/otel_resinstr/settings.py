@@ -50,6 +50,13 @@ def _old_database_names(text: str) -> bool:
     return "database/dup" in _names(text)
 
 
+def _flag(text: str) -> bool:
+    word = text.lower()
+    if word not in _ON and word not in _OFF:
+        raise ValueError(text)
+    return word in _ON
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -59,6 +66,8 @@ def _setting(default: Any, variable: str, read: Callable[[str], Any], accepts: s
     return field(default=default, metadata=metadata)
 
 
+_ON, _OFF = ("1", "true"), ("0", "false")
+_FLAG = "1 or true, 0 or false"
 _SECONDS = "a number of seconds from 0.001 to 86400"
 _COUNT = "a whole number from 1 to 10000"
 _LENGTH = "a whole number from 0 to 65536"
@@ -85,6 +94,43 @@ class Settings:
         _seconds,
         _SECONDS,
         "Shortest time over which `process.cpu.utilization` is measured.",
+    )
+    peak_window: float = _setting(
+        60.0,
+        "PEAK_WINDOW",
+        _seconds,
+        _SECONDS,
+        "Time that the largest and smallest values of process, runtime and host look back over: no shorter than the "
+        "export interval, or a spike is missed.",
+    )
+    sockets: bool = _setting(
+        False,  # noqa: FBT003  a default is one
+        "SOCKETS",
+        _flag,
+        _FLAG,
+        "Report TCP connections by remote end, and the outbound (SNAT) ports that they take.",
+    )
+    snat_ports: int = _setting(
+        128,
+        "SNAT_PORTS",
+        _count,
+        _COUNT,
+        "Outbound ports for one remote end that there are: 128 on Azure App Service.",
+    )
+    object_count: bool = _setting(
+        False,  # noqa: FBT003  as above
+        "OBJECT_COUNT",
+        _flag,
+        _FLAG,
+        "Report how many objects the garbage collector tracks.",
+    )
+    tracemalloc: bool = _setting(
+        False,  # noqa: FBT003  as above
+        "TRACEMALLOC",
+        _flag,
+        _FLAG,
+        "Let tracemalloc trace, so that `otel_resinstr.heap_growth()` names the lines whose memory grows. "
+        "Costs a multiple of each allocation.",
     )
     eventloop_period: float = _setting(
         0.05,

@@ -16,10 +16,36 @@ from typing import Any
 
 import psutil
 
+from otel_resinstr.host import HostReading
 from otel_resinstr.process import ProcessReading
 
 MACHINES = Path(__file__).parent
 TESTS = MACHINES.parent
+
+
+class Machine:
+    """A copy of one of the machines, that changes while a probe looks at it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def set(self, path: str, text: str) -> None:
+        """Let *text* stand in the file at *path*."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Change a part of the file at *path*."""
+        text = (self.root / path).read_text()
+        assert old in text, f"{old} is not in {path}"
+        self.set(path, text.replace(old, new))
+
+    def reading(self, clock: Any = None) -> HostReading:
+        """The machine as the host probes read it, with nothing of the real one."""
+        return HostReading(
+            self.root, machine=denied, swap=denied, process=denied, clock=clock or FakeClock(1000.0)
+        )
 
 
 class FakeReading:
@@ -75,6 +101,7 @@ warnings.filterwarnings("ignore", "This process .* is multi-threaded", Deprecati
 sys.path.insert(0, {tests!r})
 from support import Sink
 from otel_resinstr._probe import Running, Telemetry
+from otel_resinstr.host import HostReading
 from otel_resinstr.process import ProcessReading
 
 sink = Sink()

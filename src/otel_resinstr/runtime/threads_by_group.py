@@ -8,14 +8,15 @@ import re
 import sys
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Observation
 
+from otel_resinstr._kernel import Entries
 from otel_resinstr.semconv import CPYTHON_THREAD_COUNT, CPYTHON_THREAD_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from otel_resinstr._probe import Lease
 
@@ -45,12 +46,15 @@ _WORKER = re.compile(r"(?:ThreadPoolExecutor-\d+|asyncio)_\d+", re.ASCII)
 _DUMMY: type | tuple[()] = getattr(threading, "_DummyThread", ())
 
 
-def _executor_threads() -> Container[threading.Thread]:
+def _executor_threads() -> Collection[threading.Thread]:
     """The workers of all thread pools, whatever they are called; they are entered once they have been started."""
     # Not imported by us: it registers something for the end of the interpreter. Who has a pool has the module.
     module = sys.modules.get("concurrent.futures.thread")
-    threads: Container[threading.Thread] = getattr(module, "_threads_queues", ())
-    return threads
+    # A dictionary with weak keys: its references are copied in one step, a walk over it is slow.
+    references: Callable[[], Iterable[Any]] = getattr(
+        getattr(module, "_threads_queues", None), "keyrefs", list
+    )
+    return {reference() for reference in references()}
 
 
 class ThreadsByGroup:
@@ -68,13 +72,13 @@ class ThreadsByGroup:
     def __init__(
         self,
         threads: Callable[[], Iterable[threading.Thread]] = threading.enumerate,
-        executor_threads: Callable[[], Container[threading.Thread]] = _executor_threads,
+        executor_threads: Callable[[], Collection[threading.Thread]] = _executor_threads,
         root: str | os.PathLike[str] = "/",
     ) -> None:
         """Take the threads of Python from *threads*, and those of the system from ``proc`` below *root*."""
         self._threads = threads
         self._executor_threads = executor_threads
-        self._tasks = f"{os.fspath(root).rstrip('/')}/proc/self/task"
+        self._tasks = Entries(f"{os.fspath(root).rstrip('/')}/proc/self/task", links=True)
         self._seen = frozenset([_MAIN])
 
     def start(self, lease: Lease) -> None:
@@ -87,10 +91,17 @@ class ThreadsByGroup:
 
     def _count(self) -> Iterable[Observation]:
         # threading.enumerate() takes a lock that threading renews in a forked child, and holds it for a copy.
-        main, workers = threading.main_thread(), self._executor_threads()
+        main = threading.main_thread()
         # A child that was forked in a thread that Python did not start has a dummy for its main thread.
-        threads = [each for each in self._threads() if each is main or not isinstance(each, _DUMMY)]
-        counts = Counter(_MAIN if thread is main else _group(thread, workers) for thread in threads)
+        threads = [each for each in self._threads() if not isinstance(each, _DUMMY) or each is main]
+        counts = Counter(_MAIN for each in threads if each is main)
+        workers = self._executor_threads()
+        if pooled := sum(each in workers for each in threads):
+            counts[_THREAD_POOL] = pooled
+        # Where there are many threads, there are fewer names.
+        names = Counter(each.name for each in threads if each not in workers and each is not main)
+        for name, count in names.items():
+            counts[_group(name)] += count
         self._seen |= counts.keys()
         counts.update(dict.fromkeys(self._seen, 0))
         native = self._native(len(threads))
@@ -101,16 +112,15 @@ class ThreadsByGroup:
     def _native(self, known: int) -> int | None:
         try:
             # A thread may begin or end between the two counts.
-            return max(0, len(os.listdir(self._tasks)) - known)  # noqa: PTH208  only how many there are
+            return max(0, self._tasks.count() - known)
         except OSError:
             return None
 
 
-def _group(thread: threading.Thread, workers: Container[threading.Thread]) -> str:
-    name = thread.name
+def _group(name: str) -> str:
     group = _BY_NAME.get(name)
     if group is not None:
         return group
-    if thread in workers or _WORKER.fullmatch(name):
+    if _WORKER.fullmatch(name):
         return _THREAD_POOL
     return "opentelemetry" if name.startswith(_OPENTELEMETRY) else _OTHER

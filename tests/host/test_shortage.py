@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from fakes import FakeClock
+from otel_resinstr.host.shortage import Finding, Shortage
+
+MIB = 1 << 20
+OWN = 20000 * 4096 // MIB
+CGROUP = "sys/fs/cgroup/"
+
+
+class Watched:
+    """A machine that is looked at every ten seconds."""
+
+    def __init__(self, machine, start, sink):
+        self.machine = machine
+        self.clock = FakeClock(1000.0)
+        self.sink = sink
+        self.probe = Shortage(machine.reading(self.clock), self.clock)
+        self.running = start(self.probe, clock=self.clock)
+
+    def passes(self, seconds=10.0):
+        """Let time pass; what has been said in all since the beginning."""
+        self.clock.now += seconds
+        self.probe._look()
+        return [(event.body, dict(event.attributes)) for event in self.sink.events()]
+
+
+@pytest.fixture
+def watched(machine, start, sink):
+    return lambda name: Watched(machine(name), start, sink)
+
+
+def used(watched, anon, inactive=80, active=30):
+    """The container has so many MiB in use that cannot be given back, and so much page cache."""
+    watched.machine.set(CGROUP + "memory.current", f"{(anon + inactive + active) * MIB}\n")
+    watched.machine.set(
+        CGROUP + "memory.stat",
+        f"anon {anon * MIB}\ninactive_file {inactive * MIB}\nactive_file {active * MIB}\npgmajfault 12\n",
+    )
+
+
+def stalled(watched, seconds):
+    watched.machine.set(CGROUP + "memory.pressure", f"some avg10=0.00 total={60000 + int(seconds * 1e6)}\n")
+
+
+def test_a_container_without_room_says_so_in_one_line(watched):
+    """Whose it is, by which figures, whose the memory is, and what to do."""
+    container = watched("kubernetes_v2")
+    used(container, 490, 5, 5)
+    stalled(container, 3.1)
+    container.machine.replace(CGROUP + "memory.stat", "pgmajfault 12", "pgmajfault 4132")
+    container.machine.replace(CGROUP + "memory.events", "oom_kill 1", "oom_kill 2")
+    container.machine.set("proc/self/statm", "90000 80000 3000 1 0 20000 0\n")
+
+    line = (
+        "the container is short of memory: 490 of 512 MiB in use beside page cache (96%); tasks stalled for memory "
+        "31% of the time; 412 major faults a second; 1 killed for want of memory; of the machine's 312 MiB are this "
+        "process's, 182 MiB the rest of its container's, 5649 MiB others'. Look for what grows in this process "
+        "(OTEL_RESINSTR_TRACEMALLOC=1 names the lines), or raise the limit"
+    )
+    assert [
+        (
+            line,
+            {
+                "resinstr.memory.pressure.scope": "container",
+                "resinstr.memory.pressure.limit": 512 * MIB,
+                "resinstr.memory.pressure.usage": 490 * MIB,
+                "resinstr.memory.pressure.stall": pytest.approx(0.31),
+                "resinstr.memory.pressure.major_faults": 412.0,
+                "resinstr.memory.pressure.oom_kills": 1,
+                "resinstr.memory.pressure.process": 80000 * 4096,
+                "resinstr.memory.pressure.container": 495 * MIB - 80000 * 4096,
+                "resinstr.memory.pressure.others": 6144 * MIB - 495 * MIB,
+            },
+        )
+    ] == container.passes()
+
+
+def test_page_cache_that_fills_memory_is_no_shortage(watched):
+    """A container that has read many files is at its limit all the time, and well; so is a machine."""
+    container = watched("kubernetes_v2")
+    used(container, 150, 300, 62)
+    container.machine.set(
+        "proc/meminfo", "MemTotal: 16777216 kB\nMemFree: 100000 kB\nMemAvailable: 9000000 kB\n"
+    )
+
+    assert [] == container.passes()
+
+
+@pytest.mark.parametrize(
+    ("change", "short"),
+    [
+        ({}, False),
+        ({"oom_kills": 1}, True),
+        ({"stall": 0.09}, False),
+        ({"stall": 0.1}, True),
+        ({"usage": 950}, True),
+        ({"usage": 949}, False),
+        ({"usage": 910, "major_faults": 9.0}, False),
+        ({"usage": 910, "major_faults": 10.0}, True),
+        ({"usage": 890, "major_faults": 1000.0}, False),
+        ({"scope": "machine", "stall": 0.5}, False),  # a neighbour comes up against a limit of its own
+        ({"scope": "machine", "stall": 0.5, "usage": 810}, True),
+        ({"scope": "machine", "usage": 950}, True),
+        ({"stall": None, "major_faults": None, "oom_kills": None}, False),
+        ({"stall": None, "major_faults": None, "oom_kills": None, "usage": 960}, True),
+    ],
+)
+def test_what_is_a_shortage(change, short):
+    """Each of the signs by itself, just below and just at its threshold; what is unknown is no sign."""
+    calm = Finding("container", limit=1000, usage=500, stall=0.0, major_faults=0.0, oom_kills=0)
+
+    assert short == calm._replace(**change).short
+
+
+def test_a_neighbour_that_eats_the_machine(watched):
+    """A second slot of the plan: the container has no limit, the machine has nothing left, and others have it."""
+    plan = watched("app_service")
+    plan.machine.replace("proc/meminfo", "MemAvailable:     524288", "MemAvailable:     122880")
+
+    ((message, attributes),) = plan.passes()
+    assert message.startswith(
+        "the machine is short of memory: 3464 of 3584 MiB in use beside page cache (97%); "
+    )
+    assert message.endswith(
+        "others'. Others have most of it: move one of them (a second slot, another service), or take a larger machine"
+    )
+    assert ("machine", False) == (
+        attributes["resinstr.memory.pressure.scope"],
+        "resinstr.memory.pressure.stall" in attributes,  # there is no pressure information on that machine
+    )
+
+
+def test_too_many_workers(watched):
+    """The rest of the container has more than the process."""
+    container = watched("kubernetes_v2")
+    used(container, 490, 5, 5)
+
+    ((message, _),) = container.passes()
+    assert message.endswith("have most of it: run fewer workers, or raise the limit")
+
+
+def test_the_same_shortage_is_said_once_a_minute(watched):
+    """What was held back is counted."""
+    container = watched("kubernetes_v2")
+    used(container, 490)
+    seen = [len(container.passes()) for _ in range(8)]
+
+    assert [1, 1, 1, 1, 1, 1, 2, 2] == seen
+    assert "(5 more since the last report)" in container.passes()[1][0]
+
+
+def test_a_shortage_that_is_over_is_not_said(watched):
+    """Each look judges the time since the last one."""
+    container = watched("kubernetes_v2")
+    stalled(container, 3.0)
+    first = container.passes()
+    for _ in range(10):
+        container.passes()
+
+    assert 1 == len(first) == len(container.passes())
+
+
+def test_what_was_there_before_the_probe_is_not_said(watched):
+    """A container in which a process was killed yesterday starts in peace, and so does a forked child."""
+    container = watched("kubernetes_v2")
+    before = container.passes()
+    container.clock.now += 5.0
+    container.machine.replace(CGROUP + "memory.events", "oom_kill 1", "oom_kill 2")
+    container.probe._begin()  # what the fork calls
+
+    assert ([], []) == (before, container.passes())
+
+
+def test_kills_on_a_machine_without_cgroups(watched):
+    """The machine's own count."""
+    machine = watched("no_cgroups")
+    machine.machine.replace("proc/vmstat", "oom_kill 0", "oom_kill 2")
+
+    ((message, attributes),) = machine.passes()
+    assert "; 2 killed for want of memory; " in message
+    assert 2 == attributes["resinstr.memory.pressure.oom_kills"]
+
+
+def test_where_little_is_known_little_is_said(watched):
+    """Without the own size there is no line of whose the memory is, and no guess."""
+    machine = watched("no_cgroups")
+    machine.machine.set("proc/meminfo", "MemTotal: 1000000 kB\nMemFree: 1000 kB\nMemAvailable: 20000 kB\n")
+    (machine.machine.root / "proc/self/statm").unlink()
+    (machine.machine.root / "proc/vmstat").unlink()
+
+    ((message, _),) = machine.passes()
+    assert message == (
+        "the machine is short of memory: 957 of 977 MiB in use beside page cache (98%). Look for what grows in this "
+        "process (OTEL_RESINSTR_TRACEMALLOC=1 names the lines), or raise the limit"
+    )
+
+
+def test_a_machine_that_says_nothing_is_not_judged(watched):
+    """No memory, no event, no error."""
+    machine = watched("no_cgroups")
+    (machine.machine.root / "proc/meminfo").unlink()
+
+    assert [] == machine.passes()
+
+
+def test_stopping_ends_it(watched):
+    """Nothing is looked at any more."""
+    container = watched("kubernetes_v2")
+    container.running.stop()
+
+    assert () == container.running._telemetry.ticker._beats
