@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.measuring import Report, Row, environ
 
-BENCHMARKS = ("process", "find_one", "eventloop", "threadpool", "startup")
+BENCHMARKS = ("process", "host", "find_one", "eventloop", "threadpool", "startup")
 
 
 def main() -> int:

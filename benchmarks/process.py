@@ -95,10 +95,10 @@ def floor(metrics: list[Metric], reader: Reader) -> None:
 
 
 @contextlib.contextmanager
-def burdened() -> Iterator[None]:
-    """Bring this process up to so many threads and descriptors."""
+def burdened(threads: int = THREADS) -> Iterator[None]:
+    """Bring this process up to so many *threads* and descriptors."""
     end = threading.Event()
-    for _ in range(THREADS - threading.active_count()):
+    for _ in range(threads - threading.active_count()):
         threading.Thread(target=end.wait, daemon=True).start()
     descriptors = []
     while not descriptors or len(list(Path("/dev/fd").iterdir())) <= DESCRIPTORS:  # one more: the listing's

@@ -162,7 +162,7 @@ def test_each_switch_switches_a_probe(flag):
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_to_construct_an_instrumentor_again_is_harmless(subject, instrument, sink):
+def test_c_23_to_construct_an_instrumentor_again_is_harmless(subject, instrument, sink):
     """The base class hands out one object and runs its constructor each time."""
     instrument(subject)
     before = (subject()._running, sink.collect().steady_names())

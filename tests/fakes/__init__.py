@@ -110,7 +110,7 @@ def start(*probes):
     return Running(probes, Telemetry(**sink.providers))
 
 def collect():
-    return {{name: {{".".join(key): value for key, value in points.items()}}
+    return {{name: {{".".join(map(str, key)): value for key, value in points.items()}}
             for name, points in sink.collect().as_dict().items()}}
 
 def settled(threads=1):

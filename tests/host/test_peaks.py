@@ -60,7 +60,7 @@ def test_a_spike_between_two_exports_shows(collect, start, spiky):
     )
 
 
-def test_two_readers_both_see_the_spike(machine):
+def test_c_30_two_readers_both_see_the_spike(machine):
     """However often the other one reads: nothing is reset by reading."""
     spiky = Spiky(machine("kubernetes_v2"))
     readers = InMemoryMetricReader(), InMemoryMetricReader()

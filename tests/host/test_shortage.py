@@ -57,8 +57,8 @@ def test_a_container_without_room_says_so_in_one_line(watched):
 
     line = (
         "the container is short of memory: 490 of 512 MiB in use beside page cache (96%); tasks stalled for memory "
-        "31% of the time; 412 major faults a second; 1 killed for want of memory; of the machine's 312 MiB are this "
-        "process's, 182 MiB the rest of its container's, 5649 MiB others'. Look for what grows in this process "
+        "31% of the time; 412 major faults a second; 1 killed for want of memory; in use on the machine: 312 MiB this "
+        "process, 182 MiB the rest of its container, 5649 MiB others. Look for what grows in this process "
         "(OTEL_RESINSTR_TRACEMALLOC=1 names the lines), or raise the limit"
     )
     assert [
@@ -126,7 +126,7 @@ def test_a_neighbour_that_eats_the_machine(watched):
         "the machine is short of memory: 3464 of 3584 MiB in use beside page cache (97%); "
     )
     assert message.endswith(
-        "others'. Others have most of it: move one of them (a second slot, another service), or take a larger machine"
+        "others. Others have most of it: move one of them (a second slot, another service), or take a larger machine"
     )
     assert ("machine", False) == (
         attributes["resinstr.memory.pressure.scope"],
@@ -151,6 +151,20 @@ def test_the_same_shortage_is_said_once_a_minute(watched):
 
     assert [1, 1, 1, 1, 1, 1, 2, 2] == seen
     assert "(5 more since the last report)" in container.passes()[1][0]
+
+
+def test_a_kill_is_said_although_memory_was_short_before(watched):
+    """It is news, at most once a minute itself."""
+    container = watched("kubernetes_v2")
+    used(container, 490)
+    container.passes()
+    for kills in (2, 3):
+        container.machine.set(CGROUP + "memory.events", f"oom_kill {kills}\n")
+        container.passes()
+
+    assert [0, 1] == [
+        attributes["resinstr.memory.pressure.oom_kills"] for _, attributes in container.passes()
+    ]
 
 
 def test_a_shortage_that_is_over_is_not_said(watched):

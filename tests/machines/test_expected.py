@@ -141,7 +141,7 @@ def test_everything_that_is_said_of_a_machine(name, machine, sink):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_unreadable_files_give_nothing(name, machine, sink):
+def test_c_30_unreadable_files_give_nothing(name, machine, sink):
     """A directory where each file should be: it is there, and cannot be read."""
     root = machine(name).root
     for path in [*root.rglob("*")]:

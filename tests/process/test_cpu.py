@@ -115,7 +115,7 @@ def test_what_is_remembered_is_bounded(collect, start):
     assert len(machine.probe._history) <= 12
 
 
-def test_two_readers_are_both_right():
+def test_c_16_two_readers_are_both_right():
     """A reader that asks a moment after another one is not told of that moment only."""
     readers = InMemoryMetricReader(), InMemoryMetricReader()
     provider = MeterProvider(readers, shutdown_on_exit=False)

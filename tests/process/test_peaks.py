@@ -55,7 +55,7 @@ def test_a_spike_between_two_exports_shows(collect, start):
     assert ((900, 50), (100, 5)) == (seen, most(collect()))
 
 
-def test_two_readers_both_see_the_spike():
+def test_c_30_two_readers_both_see_the_spike():
     """However often the other one reads: nothing is reset by reading."""
     spiky = Spiky()
     readers = InMemoryMetricReader(), InMemoryMetricReader()

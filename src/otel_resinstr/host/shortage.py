@@ -157,7 +157,9 @@ class Shortage:
             RESINSTR_MEMORY_PRESSURE_OTHERS: shares.get("others"),
         }
         known: dict[str, AnyValue] = {name: value for name, value in attributes.items() if value is not None}
-        self._lease.event(RESINSTR_MEMORY_PRESSURE, _message(finding, shares), finding.scope, known)
+        # That a process was killed is not held back because memory has been short for a while.
+        cause = (finding.scope, bool(finding.oom_kills))
+        self._lease.event(RESINSTR_MEMORY_PRESSURE, _message(finding, shares), cause, known)
 
 
 def compared(before: Reading, now: Reading, passed: float) -> Finding:
@@ -188,18 +190,20 @@ def _message(finding: Finding, shares: dict[str, int]) -> str:
         figures.append(f"{finding.oom_kills} killed for want of memory")
     whose = [f"{_mib(shares[owner])} MiB {words}" for owner, words in _WHOSE.items() if owner in shares]
     if whose:
-        figures.append(f"of the machine's {', '.join(whose)}")
+        figures.append(f"in use on the machine: {', '.join(whose)}")
     return f"the {finding.scope} is short of memory: {'; '.join(figures)}. {_remedy(finding, shares)}"
 
 
 _WHOSE = {
-    "process": "are this process's",
-    "container": "the rest of its container's",
-    "others": "others'",
+    "process": "this process",
+    "container": "the rest of its container",
+    "others": "others",
 }
 
 
 def _remedy(finding: Finding, shares: dict[str, int]) -> str:
+    if finding.oom_kills and finding.usage < (1 - _GETTING_LOW) * finding.limit:
+        return "What was killed had most of it: see which worker ended, run fewer of them, or raise the limit"
     largest = max(shares, key=lambda owner: shares[owner]) if shares else None
     if finding.scope == "machine" and largest == "others":
         return "Others have most of it: move one of them (a second slot, another service), or take a larger machine"

@@ -39,6 +39,7 @@ _BY_NAME = {
 # OtelBatchSpanRecordProcessor, OtelPeriodicExportingMetricReader and what else the SDK starts.
 _OPENTELEMETRY = "Otel"
 # The names that ThreadPoolExecutor and the default executor of asyncio give to workers.
+_PREFIXES = (_OPENTELEMETRY, "ThreadPoolExecutor-", "asyncio_")
 _WORKER = re.compile(r"(?:ThreadPoolExecutor-\d+|asyncio)_\d+", re.ASCII)
 
 # What stands for a thread that Python did not start, once Python code has run in it. Until Python 3.13 it also
@@ -91,17 +92,20 @@ class ThreadsByGroup:
 
     def _count(self) -> Iterable[Observation]:
         # threading.enumerate() takes a lock that threading renews in a forked child, and holds it for a copy.
-        main = threading.main_thread()
-        # A child that was forked in a thread that Python did not start has a dummy for its main thread.
-        threads = [each for each in self._threads() if not isinstance(each, _DUMMY) or each is main]
-        counts = Counter(_MAIN for each in threads if each is main)
-        workers = self._executor_threads()
-        if pooled := sum(each in workers for each in threads):
-            counts[_THREAD_POOL] = pooled
-        # Where there are many threads, there are fewer names.
-        names = Counter(each.name for each in threads if each not in workers and each is not main)
-        for name, count in names.items():
-            counts[_group(name)] += count
+        main, workers, threads = threading.main_thread(), self._executor_threads(), list(self._threads())
+        # Questions to all of them at once, before those to each: there may be thousands.
+        if any(issubclass(kind, _DUMMY) for kind in set(map(type, threads))):
+            # A child that was forked in a thread that Python did not start has a dummy for its main thread.
+            threads = [each for each in threads if not isinstance(each, _DUMMY) or each is main]
+        rest = [each for each in threads if each not in workers] if workers else threads
+        mains = int(main in rest)
+        names = [each.name for each in rest]
+        if mains:
+            names.remove(main.name)
+        groups = [_group(name) for name in names if name in _BY_NAME or name.startswith(_PREFIXES)]
+        counts = Counter(groups)
+        numbers = {_MAIN: mains, _OTHER: len(names) - len(groups), _THREAD_POOL: len(threads) - len(rest)}
+        counts.update({group: number for group, number in numbers.items() if number})
         self._seen |= counts.keys()
         counts.update(dict.fromkeys(self._seen, 0))
         native = self._native(len(threads))
