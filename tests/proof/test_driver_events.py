@@ -108,7 +108,6 @@ class Subject:
         """Weak references to all that is kept of clients."""
         for record in self.clients.live():
             yield weakref.ref(record)
-            yield record.listener
             for pool in record.connections.pools():
                 yield weakref.ref(pool)
                 yield from map(weakref.ref, pool.connections.values())
