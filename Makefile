@@ -19,7 +19,7 @@ if [ "$$CI" = true ] && [ -z "$$OTELCOL_BIN" ]; then \
 fi
 endef
 
-.PHONY: help demo test check test-all collector bench driver-suite constraints clean
+.PHONY: help demo test check test-all collector bench soak driver-suite constraints clean
 
 help: ## what can be made (this list)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -53,6 +53,10 @@ collector: ## build the Collector (needs Go) and print where it is
 bench: ## what the package costs, beside what people use today
 	$(ENVIRONMENT) dev
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: ## clients of all kinds live and end for three minutes; gauges beside kernel, server and collector
+	$(ENVIRONMENT) dev
+	@PYTHONPATH=tests $(BIN)/python tests/proof/soak.py $(ARGS)
 
 driver-suite: ## pymongo's own tests with the package off, off and on: hours; ARGS='test_client' for some
 	$(ENVIRONMENT) dev

@@ -378,7 +378,7 @@ def test_clients_from_before_are_counted_and_named_as_unmonitored(server, sink, 
     assert agree(sink, server, 2, 6)
     assert [
         (
-            "2 MongoDB clients were there before otel_resinstr: they are counted "
+            "MongoDB clients that were there before otel_resinstr: 2. They are counted "
             "(mongodb.client.active_instance.count, mongodb.client.socket.count), but their pools, commands and lines "
             "of code are not seen. Call otel_resinstr.instrument() before the first client is constructed, or run the "
             "application under opentelemetry-instrument"

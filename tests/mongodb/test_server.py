@@ -267,7 +267,7 @@ def test_asynchronous_clients_are_not_asked_through_and_it_is_said_once(server, 
 
     assert [
         (
-            f"the server at {HERE} cannot be asked for serverStatus: all clients that are in use there are "
+            f"the server at {HERE} cannot be asked for serverStatus: all clients of it are "
             "asynchronous ones, which can be used in their own event loop only; mongodb.server.connection.count is "
             "absent until there is a synchronous one"
         )

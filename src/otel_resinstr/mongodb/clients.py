@@ -200,7 +200,7 @@ class Clients:
         count = len(self.live())
         if count:
             _logger.warning(
-                "%d MongoDB clients were there before otel_resinstr: they are counted "
+                "MongoDB clients that were there before otel_resinstr: %d. They are counted "
                 "(mongodb.client.active_instance.count, mongodb.client.socket.count), but their pools, commands and "
                 "lines of code are not seen. Call otel_resinstr.instrument() before the first client is constructed, "
                 "or run the application under opentelemetry-instrument",

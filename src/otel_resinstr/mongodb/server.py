@@ -135,18 +135,18 @@ class Server:
     def _choose(self) -> dict[str, Client]:
         """For each server address a client that has nothing to do."""
         chosen: dict[str, Client] = {}
-        asynchronous = set()
+        synchronous: set[str] = set()
+        asynchronous: set[str] = set()
         for client in self._clients.live():
             if client.over or client.internal or client.server_address in self._refused:
                 continue
-            if client.kind == ASYNC:
-                asynchronous.add(client.server_address)
-            elif any(pool.idle for pool in client.connections.pools()):
+            (asynchronous if client.kind == ASYNC else synchronous).add(client.server_address)
+            if client.kind != ASYNC and any(pool.idle for pool in client.connections.pools()):
                 chosen.setdefault(client.server_address, client)
-        for server_address in asynchronous - {*chosen}:
+        for server_address in asynchronous - synchronous:
             self._say_once(
-                f"the server at {server_address} cannot be asked for serverStatus: all clients that are in use there "
-                "are asynchronous ones, which can be used in their own event loop only; "
+                f"the server at {server_address} cannot be asked for serverStatus: all clients of it are "
+                "asynchronous ones, which can be used in their own event loop only; "
                 f"{semconv.MONGODB_SERVER_CONNECTION_COUNT.name} is absent until there is a synchronous one"
             )
         return chosen
