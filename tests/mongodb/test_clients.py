@@ -354,6 +354,9 @@ def test_everything_is_put_back(server, probes, sink):
     """Patch present, then absent: the attributes are the objects that they were, and old clients go on."""
     classes = (pymongo.MongoClient, pymongo.AsyncMongoClient)
     patched = [(owner, name, vars(owner)[name]) for owner in classes for name in ("__init__", "close")]
+    patched.append(
+        (monitoring._EventListeners, "event_listeners", monitoring._EventListeners.event_listeners)
+    )
     client = use(pymongo.MongoClient(server.uri))
     recorded = use(client).nodes and sink.collect().as_dict()
     probes.running.stop()

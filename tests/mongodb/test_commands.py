@@ -731,26 +731,38 @@ def test_a_client_that_contrib_came_too_late_for_keeps_our_spans(sink, server, w
             assert ["otel_resinstr", "pymongo"] == by_scope(sink)
 
 
+class Tracing(pymongo.MongoClient):
+    """A client of a driver that makes spans, as the drivers' specification has it; no released one does yet."""
+
+    @property
+    def options(self):
+        options = super().options
+        options.tracing = {"enabled": True, "query_text_max_length": 0}
+        return options
+
+
 def test_where_the_driver_makes_spans_ours_stay_off(sink, server, commands):
-    """As the drivers' specification has it, decided when a client is constructed; no released driver does yet."""
-
-    class Tracing(pymongo.MongoClient):
-        @property
-        def options(self):
-            options = super().options
-            options.tracing = {"enabled": True, "query_text_max_length": 0}
-            return options
-
+    """Decided when a client is constructed; durations are there, also of what fails or has no end."""
     with Tracing(server.uri) as client:
         ping(client)
-        assert 1 == sum(count for count, _ in sink.collect().points(DURATION).values())
-    assert [] == sink.spans()
+        with pytest.raises(pymongo.errors.OperationFailure):
+            client.shop.command("noSuchCommand")
+        event = monitoring.CommandStartedEvent({"ping": 1}, "admin", 7, ("127.0.0.1", server.port), 7)
+        commands.started(client_of(commands), event)
+        commands.running.stop()
+    durations = sink.collect().points(DURATION)
+
+    assert [1, 1] == [count for count, _ in durations.values()]
+    assert [1] == [count for key, (count, _) in durations.items() if "59" in key]
+    assert ([], {}) == (sink.spans(), commands._open)
 
 
 def test_suppressed_commands_are_not_reported(sink, client):
-    """Neither as a span nor as a duration; one that is suppressed only halfway is."""
+    """Neither as a span nor as a duration, whether they succeed or fail."""
     with suppress_instrumentation():
         ping(client)
+        with pytest.raises(pymongo.errors.OperationFailure):
+            client.shop.command("noSuchCommand")
 
     assert ([], {}) == (sink.spans(), sink.collect().points(DURATION))
 
