@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from opentelemetry import trace
 
-from otel_resinstr import _fork
+from otel_resinstr import _exit, _fork
 from otel_resinstr._events import Events
 from otel_resinstr._instruments import Instruments
 from otel_resinstr._patch import ImportHook, Patch, Replacement
@@ -82,6 +82,8 @@ class Lease:
         self._telemetry = telemetry
         self._undo: list[Callable[[], None]] = []
         self.ended = False
+        self.broken = False
+        """It ended because the probe raised, wherever that was: what is said at an end may have no place there."""
 
     def guard(self, function: Callable[..., _T], *args: Any) -> _T | None:
         """Call *function*; None if it raises, which ends the lease, and None once the lease has ended.
@@ -100,7 +102,7 @@ class Lease:
 
     def _broke(self, error: Exception) -> None:
         if not self.ended:
-            self.ended = True
+            self.ended = self.broken = True
             self._report(error)  # before a step back that breaks too, and is the same cause
             self.end()
 
@@ -164,6 +166,15 @@ class Lease:
 
         _fork.add(guarded)
         self.at_end(lambda: _fork.remove(guarded))
+
+    def at_exit(self, call: Callable[[], None]) -> None:
+        """Call *call* when the interpreter ends, before the SDK's providers shut down."""
+
+        def guarded() -> None:
+            self.guard(call)
+
+        _exit.add(guarded)
+        self.at_end(lambda: _exit.remove(guarded))
 
     def patch(self, owner: Any, name: str, wrapper: Wrapper) -> None:
         """Wrap the function *name* of *owner*.
