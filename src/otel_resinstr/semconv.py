@@ -137,6 +137,8 @@ MONGODB_CLIENT_CHURN_DURATION = "mongodb.client.churn.duration"
 MONGODB_CLIENT_CHURN_SOCKETS = "mongodb.client.churn.sockets"
 MONGODB_CLIENT_CHURN_THREADS = "mongodb.client.churn.threads"
 MONGODB_CLIENT_CLOSE_REASON = "mongodb.client.close.reason"
+MONGODB_CLIENT_COMMANDS = "mongodb.client.commands"
+MONGODB_CLIENT_CONNECTIONS = "mongodb.client.connections"
 MONGODB_CLIENT_LEAK_ACTIVE = "mongodb.client.leak.active"
 MONGODB_CLIENT_LEAK_BEFORE = "mongodb.client.leak.before"
 MONGODB_CLIENT_LEAK_DURATION = "mongodb.client.leak.duration"
@@ -146,7 +148,14 @@ MONGODB_CLIENT_SITE = "mongodb.client.site"
 MONGODB_CLIENT_SITE_ACTIVE = "mongodb.client.site.active_instance.count"
 MONGODB_CLIENT_SOCKET_TYPE = "mongodb.client.socket.type"
 MONGODB_CLIENT_TYPE = "mongodb.client.type"
+MONGODB_CONNECTION_CHECK_OUTS = "mongodb.connection.check_outs"
 MONGODB_CONNECTION_CLOSE_REASON = "mongodb.connection.close.reason"
+MONGODB_CONNECTION_USE_TIME = "mongodb.connection.use_time"
+MONGODB_POOL_MAX = "mongodb.pool.max"
+MONGODB_POOL_PENDING = "mongodb.pool.pending"
+MONGODB_POOL_TIMEOUTS = "mongodb.pool.timeouts"
+MONGODB_POOL_USED = "mongodb.pool.used"
+MONGODB_POOL_WAIT_P99 = "mongodb.pool.wait.p99"
 MONGODB_POOL_WAIT_TIME = "mongodb.pool.wait_time"
 MONGODB_SERVER_CONNECTION_STATE = "mongodb.server.connection.state"
 RESINSTR_CONNECTION_REMOTE = "resinstr.connection.remote"
@@ -168,6 +177,7 @@ RESINSTR_PRESSURE_RESOURCE = "resinstr.pressure.resource"
 RESINSTR_PRESSURE_SCOPE = "resinstr.pressure.scope"
 RESINSTR_PROBE = "resinstr.probe"
 RESINSTR_SNAT_PORT_AGE = "resinstr.snat.port.age"
+RESINSTR_SPAN_NAME = "resinstr.span.name"
 THREAD_POOL_NAME = "thread_pool.name"
 THREAD_POOL_TYPE = "thread_pool.type"
 
@@ -895,6 +905,68 @@ MONGODB_SERVER_CONNECTION_CREATED = Metric(
     precedent="connections.totalCreated of MongoDB's serverStatus",
 )
 
+MONGODB_CONNECTION_CHECK_OUT_FAILURES = Metric(
+    probe="mongodb.waits",
+    name="mongodb.connection.check_out.failures",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{failure}",
+    description="Requests that got no connection: the wait ran out, or none could be opened.",
+    origin=Origin.OURS,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE),
+    precedent="connectionCheckOutFailed of the driver specification's CMAP events",
+)
+MONGODB_CLIENT_CREATE_FAILURES = Metric(
+    probe="mongodb.failures",
+    name="mongodb.client.create.failures",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{failure}",
+    description="Constructors of clients that raised.",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, ERROR_TYPE),
+    precedent="azure.cosmosdb.client.active_instance.count",
+)
+MONGODB_CLIENT_SERVER_SELECTION_FAILURES = Metric(
+    probe="mongodb.failures",
+    name="mongodb.client.server_selection.failures",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{failure}",
+    description="Operations for which no server could be selected, most often since none was reachable in time.",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, ERROR_TYPE),
+    precedent="the messages of the driver specification's server selection log",
+)
+MONGODB_POOL_CLEARED = Metric(
+    probe="mongodb.failures",
+    name="mongodb.pool.cleared",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{clear}",
+    description="Times the driver gave up all connections of a pool, by the class of the error that made it.",
+    origin=Origin.OURS,
+    attributes=(DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE),
+    precedent="poolCleared of the driver specification's CMAP events",
+)
+MONGODB_SERVER_HEARTBEAT_DURATION = Metric(
+    probe="mongodb.heartbeat",
+    name="mongodb.server.heartbeat.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    description="How long a server took to answer a heartbeat that was not awaited, or to fail to (`error.type`).",
+    origin=Origin.OURS,
+    attributes=(SERVER_ADDRESS, ERROR_TYPE),
+    precedent="the events of the driver specification's server monitoring",
+    boundaries=_DB_BOUNDARIES,
+)
+RESINSTR_SPAN_SUPPRESSED = Metric(
+    probe="mongodb.lifecycle",
+    name="resinstr.span.suppressed",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{span}",
+    description="Spans of lives that were left out, since more ended at once than the rate allows.",
+    origin=Origin.OURS,
+    attributes=(RESINSTR_SPAN_NAME,),
+    precedent="otel.sdk.span.started, which says what was sampled",
+)
+
 MONGODB_COMMAND = Span(
     probe="mongodb.commands",
     name="{db.operation.name} {db.collection.name}",
@@ -910,11 +982,41 @@ MONGODB_CONNECTION_CREATE = Span(
     name="mongodb.connection.create",
     description="The opening of a pool connection: CLIENT; TCP, TLS, handshake and authentication.",
 )
+MONGODB_CONNECTION_WAIT = Span(
+    probe="mongodb.waits",
+    name="mongodb.connection.wait",
+    description="The wait for a connection that took longer than the threshold, or was in vain: INTERNAL.",
+)
+MONGODB_CLIENT = Span(
+    probe="mongodb.lifecycle",
+    name="mongodb.client",
+    description="The life of a client, told at its end: INTERNAL; how it ended, and a link to its creation.",
+)
+MONGODB_CONNECTION = Span(
+    probe="mongodb.lifecycle",
+    name="mongodb.connection",
+    description="The life of a pool connection, told at its end: CLIENT; how it ended, how much it was used.",
+)
 
 MONGODB_CLIENT_CHURN = Event(
     probe="mongodb.ledger",
     name="mongodb.client.churn",
     description="One line of code constructs client after client: how many, how they end, what they cost.",
+)
+MONGODB_POOL_EXHAUSTED = Event(
+    probe="mongodb.waits",
+    name="mongodb.pool.exhausted",
+    description="Requests wait for a connection, for seconds on end or in vain: how many, how long, what to do.",
+)
+MONGODB_SERVER_UNREACHABLE = Event(
+    probe="mongodb.failures",
+    name="mongodb.server.unreachable",
+    description="A server does not answer heartbeats (`mongodb.heartbeat`), or none could be selected: which error.",
+)
+MONGODB_POOL_CLEARED_EVENT = Event(
+    probe="mongodb.failures",
+    name="mongodb.pool.cleared",
+    description="The driver gave up all connections to a server, and after which error.",
 )
 MONGODB_CLIENT_LEAK = Event(
     probe="mongodb.ledger",

@@ -181,6 +181,20 @@ class Settings:
         _SECONDS,
         "The window of `mongodb.client.churn`.",
     )
+    wait_threshold: float = _setting(
+        0.01,
+        "MONGODB_WAIT_THRESHOLD",
+        _seconds,
+        _SECONDS,
+        "How long a request must wait for a connection to become a span, and in the end `mongodb.pool.exhausted`.",
+    )
+    lifecycle_rate: int = _setting(
+        50,
+        "MONGODB_LIFECYCLE_RATE",
+        _count,
+        _COUNT,
+        "How many spans of ended clients and connections a second are made at most.",
+    )
     server_interval: float | None = _setting(
         None,
         "MONGODB_SERVER_INTERVAL",

@@ -63,7 +63,7 @@ def test_any_order_of_events_leaves_counts_that_can_be(events, ended):
     client, instance = Client("sync", "db.example", None, internal=False), Instance()
     clients._constructed(client, instance, None)
     listener = PoolListener(clients, client)
-    open_ids, opened = set(), 0
+    open_ids, opened, exact = set(), 0, True
     for method, connection_id in events:
         getattr(listener, method)(event(method, connection_id))
         if method == "connection_created":
@@ -72,11 +72,13 @@ def test_any_order_of_events_leaves_counts_that_can_be(events, ended):
         elif method == "connection_closed":
             open_ids.discard(connection_id)
         elif method == "pool_created":
-            open_ids.clear()
+            # What is used stays open, and shares its id with a new one: tests/mongodb/test_connections.py.
+            exact = exact and not open_ids
     if ended:
         del instance
         sink.collect()
         open_ids.clear()
+        exact = True
         for method in METHODS:
             getattr(listener, method)(event(method, 1))
     collected = sink.collect()
@@ -84,7 +86,7 @@ def test_any_order_of_events_leaves_counts_that_can_be(events, ended):
 
     counts = collected.points("db.client.connection.count")
     closed = sum(collected.points("mongodb.connection.closed").values())
-    assert len(open_ids) == sum(counts.values())
+    assert len(open_ids) == sum(counts.values()) or not exact
     assert all(count >= 0 for count in counts.values())
     # An id that is given twice without an end was forgotten: the driver does not do that.
     assert closed + sum(counts.values()) <= opened

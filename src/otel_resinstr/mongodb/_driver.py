@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only the driver's private attributes tell; the only module that reads them.
+"""What the driver's events leave out; the only module that reads private attributes of its.
 
-Each function says None where an attribute is not there (any more), and then the point is absent. Read in pymongo
+A function says None where an attribute is not there (any more), and then the point is absent. Read in pymongo
 4.11 to 4.20.
 """
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Mapping, MutableMapping
 from functools import partial
@@ -153,6 +154,22 @@ def _is_contribs(listener: Any) -> bool:
 
 def _is_enabled(tracer: Any) -> bool:
     return bool(getattr(tracer, "is_enabled", True))
+
+
+def owns(client: Any, topology: Any) -> bool:
+    """Whether *topology* is that of *client*."""
+    return getattr(client, "_topology", None) is topology
+
+
+def handled_error() -> BaseException | None:
+    """The error that the driver is handling; most of its events are made while it does, and do not name it.
+
+    An application may be handling one of its own while it uses the driver: what counts is who has caught it.
+    """
+    _, error, caught = sys.exc_info()
+    if caught is None or not str(caught.tb_frame.f_globals.get("__name__")).startswith("pymongo."):
+        return None
+    return error
 
 
 def _servers(client: Any) -> list[Any]:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The listener that each client is given. Imported only when the application has imported pymongo."""
+"""The listeners that each client is given. Imported only when the application has imported pymongo."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pymongo.monitoring import CommandListener, ConnectionPoolListener
+from pymongo.monitoring import CommandListener, ConnectionPoolListener, ServerHeartbeatListener
 
 if TYPE_CHECKING:
     from pymongo import monitoring
@@ -18,8 +18,8 @@ class OwnListener:
     """Hands what the driver says of one client to `Clients`.
 
     One a client, since the driver's events name no client. It keeps no client alive, and adds no thread to one (as a
-    listener for servers or topologies would). The driver calls it in the thread or task that uses the client, at times
-    with a lock held: nothing here blocks or does I/O.
+    listener for servers or topologies would). The driver calls it in the thread or task that uses the client, or in
+    that of a monitor, at times with a lock held: nothing here blocks or does I/O.
 
     Each kind has all its methods: the driver's own raise, and it prints each traceback to the application's stderr.
     """
@@ -33,6 +33,21 @@ class OwnListener:
         return self
 
 
+class HeartbeatListener(OwnListener, ServerHeartbeatListener):
+    """How the servers answer to the client's monitors."""
+
+    def started(self, event: monitoring.ServerHeartbeatStartedEvent) -> None:
+        """Nothing is kept of it."""
+
+    def succeeded(self, event: monitoring.ServerHeartbeatSucceededEvent) -> None:
+        """A server answered."""
+        self._clients.guard(self._clients.heartbeat_succeeded, self._client, event)
+
+    def failed(self, event: monitoring.ServerHeartbeatFailedEvent) -> None:
+        """A server did not answer, or not as it should."""
+        self._clients.guard(self._clients.heartbeat_failed, self._client, event)
+
+
 class PoolListener(OwnListener, ConnectionPoolListener):
     """What happens to the client's pool connections: the events name no pool either, only an address."""
 
@@ -44,7 +59,8 @@ class PoolListener(OwnListener, ConnectionPoolListener):
         """Nothing is kept of it."""
 
     def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None:
-        """Nothing is kept of it: the closing of each connection follows."""
+        """All connections of the pool are given up; the closing of each follows. The pool's lock is held."""
+        self._clients.guard(self._clients.pool_cleared, self._client, event)
 
     def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
         """The pool is gone; connections that are checked out are closed when they come back."""

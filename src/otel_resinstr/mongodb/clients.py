@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds pymongo's clients: each is given a listener when it is constructed, and watched weakly until it ends.
 
-The only module that patches pymongo: the constructors of `MongoClient` and `AsyncMongoClient` (Motor's clients
-construct one of them), their `close`, and what tells an application of its client's listeners, so that ours are not
-among them. A client that nobody keeps dies exactly as without us.
+Patches the constructors of `MongoClient` and `AsyncMongoClient` (Motor's clients construct one of them), their `close`,
+and what tells an application of its client's listeners, so that ours are not among them. A client that nobody keeps
+dies exactly as without us.
 """
 
 from __future__ import annotations
@@ -19,13 +19,20 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.metrics import Observation
 
 from otel_resinstr import semconv
 from otel_resinstr._bounded import OTHER, Bounded
 from otel_resinstr._site import application_site
 from otel_resinstr.mongodb import _driver
-from otel_resinstr.mongodb._connections import DEFAULT_MAX_POOL_SIZE, Connection, Connections, PoolState
+from otel_resinstr.mongodb._connections import (
+    DEFAULT_MAX_POOL_SIZE,
+    POOL_CLOSED,
+    Connection,
+    Connections,
+    PoolState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,6 +52,8 @@ DROPPED = "dropped"
 
 BEAT = 1.0
 """Seconds after which, at the latest, is told what was noted where nothing slow may be done."""
+
+_NOTES = 10_000  # as many are kept until they are told: more come together only where the thread cannot run
 
 _logger = logging.getLogger(semconv.SCOPE)
 
@@ -69,6 +78,18 @@ class Client:
         """What else makes a span for each command: for each, whether it does at the moment."""
         self.span: Any = None
         """The ledger's, while the constructor runs."""
+        self.created_in: Any = None
+        """The context of that span."""
+        self.constructed = 0.0
+        self.gone_at = 0.0
+        """When nothing referred to it any more."""
+        self.connections_opened = 0
+        self.heartbeat_errors: dict[Any, str] = {}
+        """By address the class of the error with which the latest heartbeat failed, if it did."""
+        self.inherited = False
+        """Constructed by the process that this one was forked from."""
+        self.silent = not is_instrumentation_enabled()
+        """Constructed where instrumentation is suppressed, as in an exporter: no spans."""
         self.unmonitored = False
         """It was there before us: it has no listener of ours, and its line is not known."""
         self.key = 0
@@ -122,6 +143,46 @@ class PoolObserver(Protocol):
         """So many connections were closed. Called with the lock of `Clients` held."""
 
 
+class EndObserver(Protocol):
+    """What the probe of life cycles wants to know. Each method guards itself, and may be called with a lock held."""
+
+    def client_ended(self, client: Client, reason: str, at: float) -> None:
+        """The client was closed or dropped."""
+
+    def connection_ended(self, client: Client, pool: PoolState, connection: Connection, reason: str) -> None:
+        """The connection was closed."""
+
+
+class WaitObserver(Protocol):
+    """What the probe of waits wants to know. Each method guards itself."""
+
+    def checked_out(self, pool: PoolState, connection: Connection, seconds: float) -> None:
+        """The connection was obtained after *seconds*."""
+
+    def check_out_failed(self, pool: PoolState, reason: str, seconds: float) -> None:
+        """None was to be had, after *seconds*. The driver may hold the pool's lock."""
+
+
+class FailureObserver(Protocol):
+    """What the probe of failures wants to know. Each method guards itself."""
+
+    def not_constructed(self, client: Client, error: BaseException) -> None:
+        """The constructor raised."""
+
+    def pool_cleared(self, client: Client, pool: PoolState) -> None:
+        """The driver gave up all connections of the pool, and holds its lock."""
+
+
+class HeartbeatObserver(Protocol):
+    """What the probe of heartbeats wants to know. Each method guards itself."""
+
+    def answered(self, client: Client, event: Any) -> None:
+        """A server answered."""
+
+    def failed(self, client: Client, event: Any) -> None:
+        """A server did not answer, or not as it should."""
+
+
 class Clients:
     """Which clients there are, and how many sockets they hold.
 
@@ -141,6 +202,7 @@ class Clients:
         self._lingering: list[Client] = []
         # Filled by weak references' callbacks, which may run at any moment in any thread and must take no lock.
         self._dropped: deque[Client] = deque()
+        self._notes: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._at_each_beat: tuple[Callable[[], None], ...] = ()
         self._beats = False
         self._monitors: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -148,6 +210,10 @@ class Clients:
         self._seen: dict[tuple[str, str], None] = {}
         self.life: LifeObserver | None = None
         self.pool: PoolObserver | None = None
+        self.ends: EndObserver | None = None
+        self.waits: WaitObserver | None = None
+        self.failures: FailureObserver | None = None
+        self.heartbeats: HeartbeatObserver | None = None
         self.commands: Commands | None = None
 
     def start(self, lease: Lease) -> None:
@@ -155,6 +221,7 @@ class Clients:
         self._lease = lease
         self.guard = lease.guard
         lease.after_fork(self._forked)
+        lease.at_exit(self._tell)
         lease.when_imported("pymongo.monitoring", self._found_monitoring)
         lease.when_imported("pymongo.synchronous.mongo_client", self._found_sync)
         lease.when_imported("pymongo.asynchronous.mongo_client", self._found_async)
@@ -274,8 +341,12 @@ class Clients:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[Client, dict[str, Any]] | None:
-        # Needs pymongo, which is there now.
-        from otel_resinstr.mongodb._listener import CommandsListener, OwnListener, PoolListener  # noqa: PLC0415
+        from otel_resinstr.mongodb._listener import (  # noqa: PLC0415  needs pymongo, which is there now
+            CommandsListener,
+            HeartbeatListener,
+            OwnListener,
+            PoolListener,
+        )
 
         # The driver takes the names of its options in any case.
         option = next((key for key in kwargs if key.lower() == "event_listeners"), "event_listeners")
@@ -290,6 +361,7 @@ class Clients:
             application_site(inspect.currentframe()),
             internal=_is_driver(inspect.currentframe()),
         )
+        client.constructed = self._clock()
         if self.life is not None and not client.internal:
             self.life.constructing(client)
         client.given_listeners = given if len(own) == len(given or ()) else own
@@ -297,6 +369,8 @@ class Clients:
         if self.commands is not None:
             client.commands = 0
             ours.append(CommandsListener(self, client, self.commands))
+        if self.heartbeats is not None or self.failures is not None:
+            ours.append(HeartbeatListener(self, client))
         return client, {**kwargs, option: [*own, *ours]}
 
     def _constructed(self, client: Client, instance: Any, error: BaseException | None) -> None:
@@ -307,12 +381,23 @@ class Clients:
                 client.other_tracers = _driver.other_tracers(instance)
                 _driver.hide_listeners(instance, client.given_listeners)
             else:
+                client.gone_at = self._clock()
                 self._end(client, {})
             client.given_listeners = None
         self._begin_beats()
         self._find_pools(client)
-        if self.life is not None and not client.internal:
+        if client.internal:
+            return
+        if client.span is not None:
+            client.created_in = client.span.get_span_context()
+        if self.life is not None:
             self.life.constructed(client, error)
+        if self.failures is not None and error is not None:
+            self.failures.not_constructed(client, error)
+
+    def _known(self, instance: Any) -> Client | None:
+        client = self._live.get(id(instance))
+        return client if client is not None and client.ref is not None and client.ref() is instance else None
 
     def _watch(self, client: Client, instance: Any) -> None:
         client.key = id(instance)
@@ -321,24 +406,29 @@ class Clients:
         self._seen[client.server_address, client.kind] = None
 
     def _closing(self, instance: Any) -> None:
-        client = self._live.get(id(instance))
+        client = self._known(instance)
         if client is not None:
             self._find_pools(client)
 
     def _closed(self, instance: Any) -> None:
-        client = self._live.get(id(instance))
+        client = self._known(instance)
         if client is None:
             return
         with self._lock:
-            self._over(client, CLOSED)
+            self._over(client, CLOSED, self._clock())
 
-    def _over(self, client: Client, reason: str) -> None:
+    def _over(self, client: Client, reason: str, at: float) -> None:
         if not client.over:
             client.over = True
-            if self.life is not None and not client.internal and not client.unmonitored:
+            if client.internal or client.unmonitored:
+                return
+            if self.life is not None:
                 self.life.ended(client, reason)
+            if self.ends is not None:
+                self.ends.client_ended(client, reason, at)
 
     def _gone(self, client: Client) -> None:
+        client.gone_at = self._clock()
         # What the client had is still there. A synchronous pool closes its sockets when it goes; the monitors', which
         # stay for a moment, are counted by themselves. An asynchronous one leaves a cycle behind for each socket.
         client.left = [left for pool in client.pools for left in _driver.left_open(pool)]
@@ -348,22 +438,32 @@ class Clients:
         """Account for the clients that died since; called with the lock held."""
         while self._dropped:
             client = self._dropped.popleft()
-            del self._live[client.key]
-            self._over(client, DROPPED)
+            self._live.pop(client.key, None)
+            self._over(client, DROPPED, client.gone_at)
             for pool in client.connections.pools():
                 pool.exists = False  # its sockets may be there; nobody can take them
             self._lingering.append(client)
-        for client in self._lingering:
-            left = Counter(address for address, ref in client.left if ref() is not None)
-            self._end(client, left)
-        self._lingering = [client for client in self._lingering if not client.ended]
+        for client in list(self._lingering):
+            self._end(client, Counter(address for address, ref in client.left if ref() is not None))
+            # A finaliser that runs here and uses a client may have been faster.
+            if client.ended and client in self._lingering:
+                self._lingering.remove(client)
 
     def _end(self, client: Client, left: Mapping[Address, int]) -> None:
         # The driver closes the sockets of a dropped client without an event.
         client.ended = not left
-        for pool_name, count in client.connections.keep(left):
-            if count and self.pool is not None:
-                self.pool.closed(pool_name, DROPPED, count)
+        for pool, connections in client.connections.keep(left):
+            self._closed_all(client, pool, connections, DROPPED)
+
+    def _closed_all(
+        self, client: Client, pool: PoolState, connections: list[Connection], reason: str
+    ) -> None:
+        """Account for *connections* that were closed; called with the lock held."""
+        if connections and self.pool is not None:
+            self.pool.closed(pool.name, reason, len(connections))
+        if self.ends is not None:
+            for connection in connections:
+                self.ends.connection_ended(client, pool, connection, reason)
 
     def _find_pools(self, client: Client) -> None:
         instance = client.instance()
@@ -377,14 +477,27 @@ class Clients:
     def _forked(self) -> None:
         # The clients are there in the child too; the driver gives each new pools, and new connection ids from 1.
         self._lock = threading.RLock()
+        self._notes.clear()
         # Who died in the parent is nothing to tell of here, and whoever would be told has not renewed its lock yet.
-        (life, self.life), (pool, self.pool) = (self.life, None), (self.pool, None)
+        observers = self.life, self.pool, self.ends
+        self.life = self.pool = self.ends = None
         self._bury()
-        self.life, self.pool = life, pool
+        self.life, self.pool, self.ends = observers
         for client in (*self._live.values(), *self._lingering):
-            client.connections = Connections()
+            client.inherited = True
+            client.connections.inherit()
 
     # What is done where nothing is held
+
+    def later(self, function: Callable[..., None], *args: Any) -> None:
+        """Call *function* soon, on the package's thread.
+
+        The driver calls listeners with its pool's lock held, and weak references' callbacks come at any moment:
+        there is no telling of a span or of an event then, which may end in an exporter or a handler of the log.
+        *function* guards itself.
+        """
+        if len(self._notes) < _NOTES:
+            self._notes.append((function, args))
 
     def at_each_beat(self, lease: Lease, call: Callable[[], None]) -> None:
         """Call *call* each second for as long as *lease* lasts, on the package's thread, once there is a client."""
@@ -410,6 +523,9 @@ class Clients:
         self.live()
         for call in self._at_each_beat:
             call()
+        while self._notes:
+            function, args = self._notes.popleft()
+            function(*args)
 
     # What is read at a collection
 
@@ -475,11 +591,7 @@ class Clients:
             if client.ended:
                 return
             pool = client.connections.pool(event.address)
-            # Of an earlier pool for the same address: the driver closes them when they come back, and their ids
-            # are given again.
-            self._count_closed(pool, "pool_closed", len(pool.connections))
-            pool.connections.clear()
-            pool.exists = True
+            self._closed_all(client, pool, pool.begin_anew(), _REASONS[POOL_CLOSED])
             options = event.options
             pool.max_size = options.get("maxPoolSize", DEFAULT_MAX_POOL_SIZE) or None
             pool.min_size = options.get("minPoolSize", 0)
@@ -487,6 +599,11 @@ class Clients:
     def pool_closed(self, client: Client, event: monitoring.PoolClosedEvent) -> None:
         """The pool is gone."""
         client.connections.pool(event.address).exists = False
+
+    def pool_cleared(self, client: Client, event: monitoring.PoolClearedEvent) -> None:
+        """The driver gave up all connections of the pool; their closing follows."""
+        if self.failures is not None:
+            self.failures.pool_cleared(client, client.connections.pool(event.address))
 
     def connection_created(self, client: Client, event: monitoring.ConnectionCreatedEvent) -> None:
         """A connection is about to be opened."""
@@ -496,73 +613,107 @@ class Clients:
         pool = client.connections.pool(event.address)
         opening = None if self.pool is None else self.pool.opening(pool)
         with self._lock:
-            if event.connection_id in pool.connections:
-                self._count_closed(pool, "error", 1)  # it cannot be there any more: another one has its id
+            known = pool.connections.get(event.connection_id)
+            if known is not None:  # it cannot be there any more: another one has its id
+                self._closed_all(client, pool, [known], "error")
             pool.connections[event.connection_id] = Connection(now, now, opening)
 
     def connection_ready(self, client: Client, event: monitoring.ConnectionReadyEvent) -> None:
         """A connection is open and authenticated."""
         pool = client.connections.pool(event.address)
-        connection = pool.connections.get(event.connection_id)
+        connection = pool.find(event.connection_id, used=True)
         if connection is None:
             return
         connection.used_since = None
-        self._opened(pool, connection)
+        self._opened(client, pool, connection)
         # The moment to see pools of servers that were discovered after the client was constructed.
         self._find_pools(client)
 
     def connection_closed(self, client: Client, event: monitoring.ConnectionClosedEvent) -> None:
         """A connection was closed, or could not be opened."""
         pool = client.connections.pool(event.address)
-        connection = pool.connections.pop(event.connection_id, None)
+        connection = pool.take(event.connection_id, event.reason)
         if connection is None:
             return
-        self._opened(pool, connection, failed=True)
+        self._opened(client, pool, connection, failed=True)
         with self._lock:
-            self._count_closed(pool, _REASONS.get(event.reason, event.reason), 1)
+            self._closed_all(client, pool, [connection], _REASONS.get(event.reason, event.reason))
 
     def check_out_failed(self, client: Client, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
         """No connection was to be had."""
-        if self.pool is not None and event.reason == "timeout":
-            self.pool.timed_out(client.connections.pool(event.address))
+        pool = client.connections.pool(event.address)
+        if self.pool is not None and event.reason == TIMEOUT:
+            self.pool.timed_out(pool)
+        if self.waits is not None:
+            self.waits.check_out_failed(pool, event.reason, event.duration or 0.0)
 
     def checked_out(self, client: Client, event: monitoring.ConnectionCheckedOutEvent) -> None:
         """A connection is in use."""
         pool = client.connections.pool(event.address)
-        connection = pool.connections.get(event.connection_id)
-        if connection is not None:
-            connection.used_since = self._clock()
-            if self.commands is not None and event.duration is not None:
+        connection = pool.find(event.connection_id, used=False)
+        if connection is None:
+            return
+        connection.check_out(self._clock())
+        if event.duration is not None:
+            if self.commands is not None:
                 self.commands.checked_out(event.duration)
-            if self.pool is not None and event.duration is not None:
+            if self.pool is not None:
                 self.pool.checked_out(pool, event.duration)
+            if self.waits is not None:
+                self.waits.checked_out(pool, connection, event.duration)
 
     def checked_in(self, client: Client, event: monitoring.ConnectionCheckedInEvent) -> None:
         """A connection is idle again, or about to be closed."""
         if self.commands is not None:
             self.commands.checked_in()
         pool = client.connections.pool(event.address)
-        connection = pool.connections.get(event.connection_id)
-        if connection is not None and connection.used_since is not None:
-            used, connection.used_since = self._clock() - connection.used_since, None
-            if self.pool is not None:
-                self.pool.checked_in(pool, used)
+        connection = pool.find(event.connection_id, used=True)
+        used = None if connection is None else connection.check_in(self._clock())
+        if used is not None and self.pool is not None:
+            self.pool.checked_in(pool, used)
 
-    def _opened(self, pool: PoolState, connection: Connection, *, failed: bool = False) -> None:
-        if connection.ready:
+    def heartbeat_succeeded(self, client: Client, event: monitoring.ServerHeartbeatSucceededEvent) -> None:
+        """A server answered."""
+        client.heartbeat_errors.pop(event.connection_id, None)
+        if self.heartbeats is not None:
+            self.heartbeats.answered(client, event)
+
+    def heartbeat_failed(self, client: Client, event: monitoring.ServerHeartbeatFailedEvent) -> None:
+        """A server did not answer, or not as it should."""
+        error = type(event.reply).__qualname__
+        if error == _CANCELLED:
             return
-        connection.ready = True
+        client.heartbeat_errors[event.connection_id] = error
+        if self.heartbeats is not None:
+            self.heartbeats.failed(client, event)
+
+    def _opened(
+        self, client: Client, pool: PoolState, connection: Connection, *, failed: bool = False
+    ) -> None:
+        if connection.ready_at is not None:
+            return
+        now = self._clock()
         opening, connection.opening = connection.opening, None
+        if not failed:
+            connection.ready_at = now
+            client.connections_opened += 1
+            if opening is not None:
+                connection.created_in = opening.get_span_context()
         if self.pool is not None:
-            self.pool.opened(pool, opening, self._clock() - connection.opened, failed=failed)
+            self.pool.opened(pool, opening, now - connection.opened, failed=failed)
 
-    def _count_closed(self, pool: PoolState, reason: str, count: int) -> None:
-        if count and self.pool is not None:
-            self.pool.closed(pool.name, reason, count)
 
+# Not a failure: the driver breaks off a heartbeat when the client is closed, or when a command has failed already.
+_CANCELLED = "_OperationCancelled"
+
+TIMEOUT = "timeout"
+"""The driver's reason for a check-out that failed because the wait for a connection ran out."""
+
+CONNECTION_ERROR = "connectionError"
+"""The driver's reason for a check-out that failed because no connection could be opened."""
 
 # The driver's reasons are in camel case, values of attributes in snake case.
-_REASONS = {"poolClosed": "pool_closed"}
+_REASONS = {POOL_CLOSED: "pool_closed"}
 
 
 def _by_server(counts: dict[str, int], kind: str) -> Iterable[Observation]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -14,6 +13,7 @@ from otel_resinstr import semconv
 from otel_resinstr._bounded import Bounded
 from otel_resinstr._totals import Totals
 from otel_resinstr.mongodb import _driver
+from otel_resinstr.mongodb._attributes import of_pool
 from otel_resinstr.mongodb._connections import pool_name
 
 if TYPE_CHECKING:
@@ -132,16 +132,10 @@ class Pool:
         self._timeouts.add(name, 0)
         if not is_instrumentation_enabled():
             return None
-        host, port = pool.address
-        attributes: dict[str, str | int] = {
-            semconv.DB_SYSTEM_NAME: "mongodb",
-            semconv.DB_CLIENT_CONNECTION_POOL_NAME: name,
-            semconv.SERVER_ADDRESS: host,
-        }
-        if port is not None:
-            attributes[semconv.SERVER_PORT] = port
         return self._tracer.start_span(
-            semconv.MONGODB_CONNECTION_CREATE.name, kind=SpanKind.CLIENT, attributes=attributes
+            semconv.MONGODB_CONNECTION_CREATE.name,
+            kind=SpanKind.CLIENT,
+            attributes={**of_pool(pool), semconv.DB_CLIENT_CONNECTION_POOL_NAME: name},
         )
 
     def opened(self, pool: PoolState, opening: Span | None, seconds: float, *, failed: bool) -> None:
@@ -153,9 +147,13 @@ class Pool:
             self._record(self._create_time, pool, seconds)
         if span is not None:
             if failed:
-                # The driver's event has no more than the reason "error", but is made while the error is handled.
-                kind = sys.exc_info()[0]
-                span.set_attribute(semconv.ERROR_TYPE, "_OTHER" if kind is None else kind.__qualname__)
+                error = _driver.handled_error()
+                span.set_attribute(
+                    semconv.ERROR_TYPE, "_OTHER" if error is None else type(error).__qualname__
+                )
+                # Of the server's answer, for example to a wrong password (18).
+                if isinstance(code := getattr(error, "code", None), int):
+                    span.set_attribute(semconv.DB_RESPONSE_STATUS_CODE, str(code))
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
 

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attributes that spans and events have in common: which client, which pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_resinstr import semconv
+from otel_resinstr._bounded import OTHER
+
+if TYPE_CHECKING:
+    from otel_resinstr.mongodb._connections import Address, PoolState
+    from otel_resinstr.mongodb.clients import Client
+
+
+def of_client(client: Client) -> dict[str, str | int]:
+    """The client's first seed, its kind, and the line of the application that constructed it."""
+    attributes: dict[str, str | int] = {
+        semconv.DB_SYSTEM_NAME: "mongodb",
+        semconv.SERVER_ADDRESS: client.server_address,
+        semconv.MONGODB_CLIENT_TYPE: client.kind,
+        semconv.MONGODB_CLIENT_SITE: site_of(client),
+    }
+    if client.site is not None:
+        attributes[semconv.CODE_FILE_PATH] = client.site.path
+        attributes[semconv.CODE_LINE_NUMBER] = client.site.line
+        attributes[semconv.CODE_FUNCTION_NAME] = client.site.function
+    return attributes
+
+
+def site_of(client: Client) -> str:
+    """The line that constructed it, in short."""
+    return OTHER if client.site is None else client.site.label
+
+
+def of_pool(pool: PoolState) -> dict[str, str | int]:
+    """The pool's name and its server."""
+    return {
+        semconv.DB_SYSTEM_NAME: "mongodb",
+        semconv.DB_CLIENT_CONNECTION_POOL_NAME: pool.name,
+        **of_server(pool.address),
+    }
+
+
+def of_server(address: Address) -> dict[str, str | int]:
+    """The server's host and port; a Unix socket has a path and no port."""
+    host, port = address
+    return (
+        {semconv.SERVER_ADDRESS: host}
+        if port is None
+        else {semconv.SERVER_ADDRESS: host, semconv.SERVER_PORT: port}
+    )
