@@ -6,12 +6,14 @@ A plugin of pytest: the server is there for all tests.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +44,15 @@ def server() -> Iterator[Server]:
 class Server:
     """SecantusDB, a MongoDB-wire server: a program of its own, on loopback, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str | Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._process = subprocess.Popen(
-            [PROGRAM, "--port", str(self.port), "--storage-path", ":memory:", "--enable-test-commands"],
+            [
+                *(PROGRAM, "--port", str(self.port), "--storage-path", ":memory:", "--enable-test-commands"),
+                *options,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -83,6 +88,43 @@ class Server:
         self._process.wait(30)
 
 
+class Relay:
+    """A Unix socket in *folder* that leads to *server*, which has none of its own."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.path = folder / "mongodb.sock"
+        self._port = server.port
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(self.path))
+        self._listening.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:  # closed
+                return
+            server = socket.create_connection(("127.0.0.1", self._port))
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        one.close()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
 def sockets_to(port: int, pid: int | str = "self") -> int:
     """How many TCP connections to *port* on this machine a process has open, as the kernel says."""
     own = set()
@@ -107,8 +149,6 @@ def clients_of(kind: type) -> list[Any]:
 
 def driver_threads() -> list[str]:
     """The driver's threads in this process, as the kernel says."""
-    import threading
-
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("pymongo"))
 
 
