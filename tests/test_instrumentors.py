@@ -70,8 +70,12 @@ PROBES = {
     MongoDBInstrumentor: [
         "mongodb.clients",
         "mongodb.pool",
+        "mongodb.waits",
+        "mongodb.failures",
+        "mongodb.heartbeat",
         "mongodb.commands",
         "mongodb.ledger",
+        "mongodb.lifecycle",
         "mongodb.server",
     ],
 }
@@ -209,9 +213,8 @@ def test_disabled_probes_do_not_start(instrument, caplog):
         instrument(subject, settings=settings)
 
     assert [] == running(ProcessInstrumentor)
-    assert ["mongodb.clients", "mongodb.commands", "mongodb.ledger", "mongodb.server"] == running(
-        MongoDBInstrumentor
-    )
+    others = [name for name in PROBES[MongoDBInstrumentor] if name != "mongodb.pool"]
+    assert others == running(MongoDBInstrumentor)
     assert PROBES[EventLoopInstrumentor] == running(EventLoopInstrumentor)
     assert [] == caplog.messages
 

@@ -28,9 +28,13 @@ from otel_resinstr.host.pressure import Pressure
 from otel_resinstr.host.shortage import Shortage
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.commands import Commands
+from otel_resinstr.mongodb.failures import Failures
+from otel_resinstr.mongodb.heartbeat import Heartbeat
 from otel_resinstr.mongodb.ledger import Ledger
+from otel_resinstr.mongodb.lifecycle import Lifecycle
 from otel_resinstr.mongodb.pool import Pool
 from otel_resinstr.mongodb.server import Server
+from otel_resinstr.mongodb.waits import Waits
 from otel_resinstr.process import ProcessReading
 from otel_resinstr.process.context_switches import ContextSwitches
 from otel_resinstr.process.cpu import Cpu
@@ -185,12 +189,16 @@ class MongoDBInstrumentor(SubjectInstrumentor):
         clients = Clients()
         yield clients
         yield Pool(clients)
+        yield Waits(clients, threshold=settings.wait_threshold)
+        yield Failures(clients)
+        yield Heartbeat(clients)
         yield Commands(
             clients,
             query_text_length=settings.query_text_length,
             old_names=settings.old_database_names,
         )
         yield Ledger(clients, churn_count=settings.churn_count, churn_window=settings.churn_window)
+        yield Lifecycle(clients, rate=settings.lifecycle_rate)
         yield Server(clients, interval=settings.server_interval)
 
 
