@@ -137,7 +137,7 @@ def run() -> Report:
     server = Server()
     try:
         calls = shared_client(server.uri, server.port)
-        lives = short_lives(server.uri, server.pool_name)
+        lives = short_lives(server.uri, server.port)
         threads = threads_of_clients(server.uri)
     finally:
         server.stop()
@@ -234,7 +234,7 @@ def threads_of_clients(uri: str) -> list[float]:
     return [(ours - bare) / CLIENTS]
 
 
-def short_lives(uri: str, pool_name: str) -> dict[str, list[float]]:
+def short_lives(uri: str, port: int) -> dict[str, list[float]]:
     """The CPU time of a client that makes one `find_one`; only while ours run, anything is patched."""
     MongoDBInstrumentor().instrument(meter_provider=metered())
     patched = {name: vars(MongoClient)[name] for name in ORIGINAL}
@@ -244,7 +244,10 @@ def short_lives(uri: str, pool_name: str) -> dict[str, list[float]]:
             setattr(MongoClient, name, attribute)
         return each(partial(_life, uri, options), 1)
 
-    listeners = [Floor(metered(), pool_name)]
+    listeners = [
+        Floor(metered(), f"127.0.0.1:{port}"),
+        FloorCommands(metered(), NoOpTracerProvider(), port),
+    ]
     variants = {
         "bare": partial(life, ORIGINAL),
         "floor": partial(life, ORIGINAL, event_listeners=listeners),

@@ -60,11 +60,12 @@ def patched():
     if "uvloop" in sys.modules:
         places.append((sys.modules["uvloop"].Loop, "run_forever"))
     if "pymongo" in sys.modules:
-        from pymongo import AsyncMongoClient, MongoClient
+        from pymongo import AsyncMongoClient, MongoClient, monitoring
 
         places += [
             (client, name) for client in (MongoClient, AsyncMongoClient) for name in ("__init__", "close")
         ]
+        places.append((monitoring._EventListeners, "event_listeners"))
     return [vars(owner).get(name) for owner, name in places]
 
 
