@@ -401,7 +401,7 @@ class Clients:
 
     def _watch(self, client: Client, instance: Any) -> None:
         client.key = id(instance)
-        client.ref = weakref.ref(instance, lambda _ref: self._gone(client))
+        client.ref = weakref.ref(instance, lambda _ref: self.guard(self._gone, client))
         self._live[client.key] = client
         self._seen[client.server_address, client.kind] = None
 
