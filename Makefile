@@ -19,7 +19,7 @@ if [ "$$CI" = true ] && [ -z "$$OTELCOL_BIN" ]; then \
 fi
 endef
 
-.PHONY: help demo test check test-all collector bench soak driver-suite constraints clean
+.PHONY: help demo test check test-all collector bench soak driver-suite python-suite constraints clean
 
 help: ## what can be made (this list)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -46,6 +46,10 @@ check: ## style, types, directions of imports, spelling, docstrings of tests
 test-all: ## the tests with the built wheel: each Python, oldest and newest libraries, without pymongo
 	$(ENVIRONMENT) dev
 	@$(with_collector); $(BIN)/nox $(ARGS)
+
+python-suite: ## CPython's own tests of asyncio and thread pools, with us off and on: ten minutes and more
+	$(ENVIRONMENT) dev
+	$(BIN)/python tools/python_suite.py $(ARGS)
 
 collector: ## build the Collector (needs Go) and print where it is
 	@$(MAKE) --no-print-directory -C collector build

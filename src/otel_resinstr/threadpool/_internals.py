@@ -70,8 +70,10 @@ def is_cancelled(future: Any) -> bool:
 
     The public `cancelled` takes a lock, which costs 0.7 µs and which a fork may have left locked for ever.
     """
-    state = getattr(future, "_state", None)
-    return state in _CANCELLED if state is not None else bool(future.cancelled())
+    try:
+        return future._state in _CANCELLED  # noqa: SLF001  see above
+    except AttributeError:
+        return bool(future.cancelled())
 
 
 _CANCELLED = frozenset(("CANCELLED", "CANCELLED_AND_NOTIFIED"))

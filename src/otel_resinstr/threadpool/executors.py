@@ -247,9 +247,8 @@ class Executors:
 
     def _end(self, executor: Executor, item: Any) -> None:
         # What began before this process was forked is not counted in it.
-        if executor.running.pop(threading.get_ident(), None) is None:
-            return
-        if not _internals.is_cancelled(item.future):
+        began_here = executor.running.pop(threading.get_ident(), None) is not None
+        if began_here and not _internals.is_cancelled(item.future):
             executor.series.ended()
 
     def _comes(self, ident: int, reference: Callable[[], Any]) -> None:
