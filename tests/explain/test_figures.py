@@ -231,3 +231,28 @@ def test_the_line_that_holds_the_loop_is_the_one_of_the_most_events(lines):
         )
 
     assert "app.py:9 handle" == of(sent).loop_site
+
+
+def test_thread_pools(lines):
+    """The longest wait of any pool, the most that waited in all of them, and the line that is named most often."""
+    pools = [{"thread_pool.name": name, "thread_pool.type": "executor"} for name in "ab"]
+    sent = lines()
+    sent.metric(
+        semconv.CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_MAX.name, 1, (pools[0], 0.5), (pools[1], 6.5), kind="gauge"
+    )
+    for at, queued in ((1, 3), (2, 9)):
+        sent.metric(semconv.CPYTHON_THREAD_POOL_QUEUE_LENGTH.name, at, (pools[0], queued), (pools[1], 1))
+    for line in (7, 9, 9):
+        sent.event(
+            semconv.CPYTHON_THREAD_POOL_SATURATED.name,
+            line,
+            "saturated",
+            code__file__path="/srv/app.py",
+            code__line__number=line,
+            code__function__name="report",
+        )
+    for at in (10, 11, 12):
+        sent.event(semconv.CPYTHON_THREAD_POOL_SATURATED.name, at, "it keeps up again")
+    found = of(sent)
+
+    assert (6.5, 10, "app.py:9 report") == (found.pool_wait_max, found.pool_queue_peak, found.pool_site)

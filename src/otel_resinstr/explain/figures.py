@@ -68,6 +68,12 @@ class Figures:
     """``asyncio.eventloop.blocked``."""
     loop_site: str | None = None
     """The line that held the loop in the most events ``asyncio.eventloop.blocked``."""
+    pool_wait_max: float | None = None
+    """``cpython.thread_pool.work_item.wait.max``, in seconds."""
+    pool_queue_peak: int | None = None
+    """``cpython.thread_pool.queue.length``."""
+    pool_site: str | None = None
+    """The line that most threads of a pool were at, in the most events ``cpython.thread_pool.saturated``."""
 
     @property
     def memory_growth(self) -> int | None:
@@ -92,11 +98,8 @@ def figures(process: Process) -> Figures:
     clients = process.totals(semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT.name)
     driver_threads = process.totals(semconv.CPYTHON_THREAD_COUNT.name, _of_the_driver)
     sockets = _sockets(process)
-    delays = [
-        point.value
-        for series in process.series(semconv.ASYNCIO_EVENTLOOP_DELAY_MAX.name)
-        for point in series.points()
-    ]
+    delays = _each(process, semconv.ASYNCIO_EVENTLOOP_DELAY_MAX)
+    pool_waits = _each(process, semconv.CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_MAX)
     connects = process.totals(semconv.DB_CLIENT_CONNECTION_CREATE_TIME.name)
     waits = process.totals(semconv.DB_CLIENT_CONNECTION_WAIT_TIME.name)
     return Figures(
@@ -124,8 +127,16 @@ def figures(process: Process) -> Figures:
         connect_time=_ratio(connects[-1].value, connects[-1].count) if connects else None,
         loop_delay_max=max(delays, default=None),
         loop_blocks=_last(_values(process, semconv.ASYNCIO_EVENTLOOP_BLOCKED)),
-        loop_site=_loop_site(process),
+        loop_site=_site_of(process, semconv.ASYNCIO_EVENTLOOP_BLOCKED_EVENT),
+        pool_wait_max=max(pool_waits, default=None),
+        pool_queue_peak=_peak(_values(process, semconv.CPYTHON_THREAD_POOL_QUEUE_LENGTH)),
+        pool_site=_site_of(process, semconv.CPYTHON_THREAD_POOL_SATURATED),
     )
+
+
+def _each(process: Process, metric: semconv.Metric) -> list[float]:
+    """*metric* at each collection, of each series by itself: what does not add up."""
+    return [point.value for series in process.series(metric.name) for point in series.points()]
 
 
 def _values(
@@ -216,12 +227,13 @@ def _client_site(process: Process) -> str | None:
     return _most(reported) or _most(created)
 
 
-def _loop_site(process: Process) -> str | None:
+def _site_of(process: Process, event: semconv.Event) -> str | None:
+    """The line that is named by the most of the events."""
     return _most(
         Counter(
-            _site(event.attributes)
-            for event in process.events
-            if event.name == semconv.ASYNCIO_EVENTLOOP_BLOCKED_EVENT.name
+            _site(found.attributes)
+            for found in process.events
+            if found.name == event.name and semconv.CODE_FILE_PATH in found.attributes
         )
     )
 

@@ -57,3 +57,7 @@ CPU_THROTTLED = 0.25
 DESCRIPTORS = 0.8
 """Share of the limit of open files. What is left is gone within minutes where something leaks, and with it every new
 connection."""
+
+POOL_WAIT = 1.0
+"""Seconds. Queues are made to be waited in; from here on a person waits too, and the probe reports the pool
+(`OTEL_RESINSTR_THREADPOOL_THRESHOLD`)."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otel_resinstr.explain._words import count, duration, listed
-from otel_resinstr.explain.suspects import Finding, Unknown, client_churn, client_growth, loop_blocked
+from otel_resinstr.explain.suspects import (
+    Finding,
+    Unknown,
+    client_churn,
+    client_growth,
+    loop_blocked,
+    pool_saturated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +23,12 @@ if TYPE_CHECKING:
 
     Suspect = Callable[[Figures, Figures | None], Finding | Unknown | None]
 
-SUSPECTS: tuple[Suspect, ...] = (client_churn.judge, client_growth.judge, loop_blocked.judge)
+SUSPECTS: tuple[Suspect, ...] = (
+    client_churn.judge,
+    client_growth.judge,
+    loop_blocked.judge,
+    pool_saturated.judge,
+)
 """Causes before consequences."""
 
 
