@@ -39,15 +39,17 @@ SUBJECT_OF = {metric.name: metric.probe.partition(".")[0] for metric in METRICS}
 APPLICATION = """
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 
 async def main():
     for _ in range(20):
         await asyncio.sleep(0.02)
-    await asyncio.to_thread(int)
 
 
 asyncio.run(main())
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(int)
 try:
     import pymongo
 except ModuleNotFoundError:

@@ -209,6 +209,33 @@ def test_an_executor_of_opentelemetrys_is_left_out(watch, collect, work):
     assert ({}, "done", {}) == (during, future.result(), collect().as_dict())
 
 
+def test_executors_are_not_looked_for_where_there_can_be_none():
+    """The module that makes them is imported after us: what exists already need not be gone through."""
+    said = run_python(
+        """
+        import gc, sys
+        from support import Sink
+        from otel_resinstr._probe import Running, Telemetry
+        from otel_resinstr.threadpool.executors import Executors
+        from otel_resinstr.threadpool.pools import Pools
+
+        sink, pools = Sink(), Pools(60.0)  # the SDK imports the module
+        del sys.modules["concurrent.futures.thread"]
+        running = Running([pools, Executors(pools)], Telemetry(**sink.providers))
+        gc.get_objects = None
+        from concurrent.futures import thread
+        import importlib
+        thread = importlib.import_module("concurrent.futures.thread")
+        with thread.ThreadPoolExecutor(1, "job") as pool:
+            pool.submit(int)
+        print(sink.collect().as_dict()["cpython.thread_pool.work_item.count"])
+        print(len(sink.events()))
+        """
+    )
+
+    assert ["{('job', 'executor'): 1}", "0"] == said.splitlines()
+
+
 def test_what_cannot_be_made_raises_as_before(watch, collect):
     """And is no pool."""
     watch()
