@@ -135,3 +135,14 @@ def test_a_child_has_its_own_worst(collect, start, spiky):
     assert (326 * MIB, 0.0) == (collected.value(RESINSTR_MEMORY_AVAILABLE_MIN), worst(collected))
     running.stop()
     assert [] == collect().names()
+
+
+def test_a_source_that_comes_later_is_compared_from_then_on(collect, start, spiky):
+    """Pressure that was not known before is no stall of all of it."""
+    (spiky.machine.root / "sys/fs/cgroup/memory.pressure").unlink()
+    start(spiky.probe)
+    spiky.second(stalled=0.3)
+    at_first = collect().points(RESINSTR_PRESSURE_STALL_MAX)
+    spiky.second(stalled=0.25)
+
+    assert (False, 0.25) == (("memory", "container") in at_first, worst(collect()))

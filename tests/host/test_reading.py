@@ -149,3 +149,24 @@ def test_it_agrees_with_this_machine():
     assert int(meminfo["SwapTotal"].split()[0]) * 1024 == sum(swap)
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     assert resident == pytest.approx(reading.own(), abs=64 * MIB)
+
+
+@pytest.mark.parametrize("name", ["memory.stat", "cpu.stat"])
+def test_a_file_without_its_line_is_not_understood(machine, name):
+    """The kernel has the file, and not what we look for in it."""
+    odd = machine("kubernetes_v2")
+    odd.set(f"sys/fs/cgroup/{name}", "usage_usec 1\nanon 1\n")
+    reading = odd.reading()
+
+    assert (None, None) == {
+        "memory.stat": (reading.container().working_set, reading.container().left),
+        "cpu.stat": (reading.throttled(), None),
+    }[name]
+
+
+def test_paging_of_a_kernel_that_counts_nothing_of_it(machine):
+    """A file without any line of ours."""
+    odd = machine("no_cgroups")
+    odd.set("proc/vmstat", "nr_free_pages 1\n")
+
+    assert odd.reading().paging() is None

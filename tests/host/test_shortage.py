@@ -227,3 +227,17 @@ def test_stopping_ends_it(watched):
     container.running.stop()
 
     assert () == container.running._telemetry.ticker._beats
+
+
+def test_what_can_be_read_later_is_judged_from_then_on(watched):
+    """Two readings are needed: the first one after a gap says nothing."""
+    container = watched("kubernetes_v2")
+    stat = container.machine.root / CGROUP / "memory.stat"
+    text = stat.read_text()
+    stat.unlink()
+    gap = container.passes()
+    stat.write_text(text)
+    used(container, 490)
+    first = container.passes()
+
+    assert ([], [], 1) == (gap, first, len(container.passes()))
