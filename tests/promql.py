@@ -45,5 +45,6 @@ def parsed(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
             match = _SERIES.match(line)
             assert match, line
             name, labels, value = match.groups()
-            series[name, frozenset(_LABEL.findall(labels or ""))] = float(value)
+            found = [(key, re.sub(r"\\(.)", r"\1", text)) for key, text in _LABEL.findall(labels or "")]
+            series[name, frozenset(found)] = float(value)
     return series

@@ -53,7 +53,13 @@ def recorded(otelcol: Path, server: Server, tmp_path_factory: pytest.TempPathFac
         program = Program(
             [LAUNCHER, sys.executable, EXAMPLES / "zero_code" / "app.py", "closed", "3"],
             folder,
-            environment(HOME=str(folder), MONGODB_URI=server.uri, **settings(collector, "http/protobuf")),
+            environment(
+                HOME=str(folder),
+                MONGODB_URI=server.uri,
+                # The oldest SDK sends none of its own accord.
+                OTEL_RESOURCE_ATTRIBUTES="service.instance.id=recorded",
+                **settings(collector, "http/protobuf"),
+            ),
         )
         try:
             assert program.process.wait(100) == 0, program.err.read_text()

@@ -8,6 +8,7 @@ out follows from what is on the disk of `local-debug`, exactly and whole.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -81,13 +82,20 @@ def value_of(point: dict[str, Any]) -> float:
     return float(point["asDouble"]) if "asDouble" in point else int(point["asInt"])
 
 
+def as_label(value: Any) -> str:
+    """The value of an attribute, in a label: a list (an old SDK's arguments of the command) is JSON."""
+    if isinstance(value, dict):
+        return json.dumps([item["stringValue"] for item in value["values"]], separators=(",", ":"))
+    return str(value)
+
+
 def in_prometheus(requests: list[dict[str, Any]]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """What a scrape has to show after *requests*: the last value of each series, by name and labels."""
     series: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
     for resource, metric in records(requests, "metrics"):
         identity = {"job": resource["service.name"], "instance": resource["service.instance.id"]}
         rest = {
-            label(key): str(value)
+            label(key): as_label(value)
             for key, value in resource.items()
             if key not in ("service.name", "service.instance.id")
         }
