@@ -247,12 +247,12 @@ def test_short_of_memory_it_refuses_and_lives(run, nowhere: str) -> None:
 
     The rest is refused and counted, and the process stays far below what was sent to it.
     """
-    size, lines = 5_000_000, 64
+    size, lines = 2_000_000, 128
     onwards = {
         "GATEWAY_ENDPOINT": nowhere,
         "GATEWAY_PLAIN_TEXT": "true",
-        "OTELCOL_MEMORY_LIMIT_MIB": "60",
-        "GOMEMLIMIT": "60MiB",
+        "OTELCOL_MEMORY_LIMIT_MIB": "30",
+        "GOMEMLIMIT": "30MiB",
     }
     with run(GATEWAY, "gateway", **onwards) as gateway:
         line = log_line(size)
