@@ -18,6 +18,7 @@ from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.eventloop._clocks import Clocks
 from otel_resinstr.eventloop._stack import stacks, waits
 from otel_resinstr.eventloop.loops import Loops
+from support import clean_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ class FakeClocks(Clocks):
         self.now = 1000.0
         self.cpu: float | None = 10.0
         """Of the loop's thread, whichever it is."""
+        self.stir = 1e-9
+        """What that grows by with each look; with 0 it sleeps."""
         self.all_cpu = 50.0
         self.waited: float | None = 5.0
 
@@ -42,6 +45,8 @@ class FakeClocks(Clocks):
         return self.all_cpu
 
     def thread(self, name: int | None) -> float | None:
+        if self.cpu is not None:
+            self.cpu += self.stir
         return self.cpu
 
     def queued(self) -> float | None:
@@ -223,7 +228,12 @@ def program() -> Callable[[str], list[str]]:
         # A fork while there are threads is what some of these programs are about.
         warnings = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
         ended = subprocess.run(
-            [sys.executable, *warnings, "-c", source], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, *warnings, "-c", source],
+            env=clean_environ(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert ("", 0) == (ended.stderr, ended.returncode)
         return ended.stdout.split()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import queue
 import socket
 import subprocess
@@ -12,10 +13,16 @@ import sys
 import threading
 import time
 import types
+import uuid
 from pathlib import Path
 
 import pytest
 import uvloop
+
+try:
+    import pymongo
+except ImportError:  # where it is not installed, the one test that needs it is skipped
+    pymongo = None
 
 from mongo import eventually
 from otel_resinstr.eventloop._stack import stacks
@@ -74,7 +81,7 @@ def runs_a_program(seconds):
     ("fault", "text"),
     [(sleeps, "time.sleep"), (computes, ""), (runs_a_program, "subprocess.run")],
 )
-def test_the_line_that_blocks_is_named(start, sink, loop_class, run, fault, text):
+def test_c_20_the_line_that_blocks_is_named(start, sink, loop_class, run, fault, text):
     """While it blocks, with how long so far; then how long it was. A selector of subprocess's hides nobody."""
     loops = Loops(0.02)
     start(loops, Blocked(loops, 0.1))
@@ -104,28 +111,120 @@ def test_the_line_that_blocks_is_named(start, sink, loop_class, run, fault, text
     assert {(run.thread,): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
 
 
-def test_a_protocol_that_blocks(start, sink, loop_class, spin):
-    """Not only coroutines hold a loop: data_received does, in a second thread, on asyncio and on uvloop."""
-    loops = Loops(0.02)
-    start(loops, Blocked(loops, 0.1))
+async def a_protocol(server, seconds):
+    done = asyncio.Event()
 
     class Slow(asyncio.Protocol):
         def data_received(self, data):
-            time.sleep(0.3)
+            time.sleep(seconds)  # held: a_protocol
+            done.set()
 
-    spinning = spin(loop_class())
     here, there = socket.socketpair()
-    connecting = spinning.loop.create_connection(Slow, sock=there)
-    transport, _ = asyncio.run_coroutine_threadsafe(connecting, spinning.loop).result(20)
+    transport, _ = await asyncio.get_running_loop().create_connection(Slow, sock=there)
     here.send(b"x")
-    wait_until(lambda: sink.events(EVENT))
-    spinning.loop.call_soon_threadsafe(transport.close)
+    await done.wait()
+    transport.close()
     here.close()
-    spinning.turn()
 
-    assert [line_of(Slow.data_received, "time.sleep")] == [
-        event.attributes["code.line.number"] for event in sink.events(EVENT)[:1]
-    ]
+
+async def a_timer(server, seconds):
+    done = asyncio.Event()
+
+    def slow():
+        time.sleep(seconds)  # held: a_timer
+        done.set()
+
+    loop = asyncio.get_running_loop()
+    loop.call_at(loop.time() + 0.01, slow)
+    await done.wait()
+
+
+async def a_finalizer(server, seconds):
+    class Slow:
+        def __del__(self):
+            time.sleep(seconds)  # held: a_finalizer
+
+    cycle = Slow()
+    cycle.itself = cycle
+    del cycle
+    gc.collect()
+
+
+async def a_query(server, seconds):
+    with pymongo.MongoClient(server.uri) as client:
+        jobs = client.test.create_collection(uuid.uuid4().hex, capped=True, size=4096)
+        jobs.insert_one({})
+        cursor = jobs.find(cursor_type=pymongo.CursorType.TAILABLE_AWAIT)
+        list(cursor.max_await_time_ms(int(1000 * seconds)))  # held: a_query
+
+
+@pytest.mark.parametrize("way", [a_protocol, a_timer, a_finalizer, a_query])
+def test_c_19_each_way_to_hold_a_loop_is_found(start, sink, loop_class, run, request, way):
+    """Not only coroutines hold a loop; on asyncio and on uvloop, in the main thread and in a second one."""
+    server = request.getfixturevalue("server") if way is a_query else None
+    loops = Loops(0.02, 0.1)
+    start(loops, Blocked(loops, 0.1))
+
+    async def main():
+        await asyncio.sleep(0.1)
+        await way(server, 0.4)
+        while "ended" not in [event.attributes[STATE] for event in sink.events(EVENT)]:  # noqa: ASYNC110  see above
+            await asyncio.sleep(0.01)
+
+    run(loop_class, main())
+    lines = [event.attributes.get("code.line.number") for event in sink.events(EVENT)]
+
+    # On a busy machine the preparations may take long as well; a line is named for each.
+    assert line_of(way, f"# held: {way.__name__}") in lines
+    assert {run.thread} == {event.attributes["asyncio.eventloop.thread"] for event in sink.events(EVENT)}
+
+
+def test_rloop_is_no_exception(program):
+    """In a process of its own: rloop leaves sockets open, which would be an error here."""
+    assert ["main", "7"] == program(
+        """
+import rloop, warnings
+from opentelemetry.sdk._logs import LoggerProvider
+from otel_resinstr.eventloop.blocked import Blocked
+from support import Sink
+warnings.simplefilter("ignore", ResourceWarning)
+import logging; logging.disable()
+sink = Sink()
+loops = Loops(0.02, 0.1)
+Running([loops, Blocked(loops, 0.1)], Telemetry(**sink.providers))
+
+code = compile(chr(10) * 6 + "def hold(): time.sleep(0.4)", "/app.py", "exec")
+exec(code, app := {"__name__": "app", "time": time})
+
+async def main():
+    await asyncio.sleep(0.1)
+    app["hold"]()
+    while not sink.events():
+        await asyncio.sleep(0.01)
+
+loop = rloop.new_event_loop()
+loop.run_until_complete(main())
+event = sink.events()[0]
+print(event.attributes["asyncio.eventloop.thread"], event.attributes["code.line.number"], flush=True)
+os._exit(0)
+"""
+    )
+
+
+def test_c_29_what_runs_in_a_thread_holds_nothing(start, sink, loop_class, run):
+    """`asyncio.to_thread` is the way out: each call returns what it has to, nothing wraps it, no loop is late."""
+    original = asyncio.to_thread
+    loops = Loops(0.02, 5.0)
+    start(loops, Blocked(loops, 5.0))
+
+    async def main():
+        return [
+            await asyncio.to_thread(lambda number=number: (time.sleep(0.1), number)[1]) for number in range(3)
+        ]
+
+    assert [0, 1, 2] == run(loop_class, main())
+    assert original is asyncio.to_thread
+    assert ([], {}) == (sink.events(), sink.collect().as_dict())
 
 
 def test_the_whole_event(ticks, sink, clock, loop_class, spin):
@@ -523,27 +622,6 @@ def test_one_line_is_reported_once_a_minute(ticks, sink, clock, loop_class, spin
 
     assert ["held", "ended"] == [event.attributes[STATE] for event in sink.events(EVENT)]
     assert {("worker",): 3} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
-
-
-def test_a_deep_stack_is_cut(ticks, sink, clock, spin):
-    """Forty frames, the innermost: an event has a size that can be stored."""
-    spinning = spin(asyncio.new_event_loop())
-    release, entered = threading.Event(), threading.Event()
-
-    def descend(depth):
-        if depth:
-            return descend(depth - 1)
-        entered.set()
-        return release.wait(20)
-
-    spinning.loop.call_soon_threadsafe(descend, 200)
-    assert entered.wait(20)
-    ticks.tick()
-    rounds(ticks, clock, 0.2)
-    release.set()
-
-    stack = sink.events(EVENT)[0].attributes["code.stacktrace"].splitlines()
-    assert (40, True) == (len(stack), "in wait" in stack[-1])
 
 
 def test_a_thread_whose_stack_cannot_be_had(ticks, sink, clock, spin, monkeypatch):

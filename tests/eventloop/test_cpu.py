@@ -21,6 +21,7 @@ def ticks(ticker, loops):
 
 def test_it_begins_with_the_loop(ticks, sink, clock, rest, loop_class, spin):
     """What the thread did before is not the loop's; it grows at each look, and stays when the loop has stopped."""
+    clock.stir = 0.0
     spinning = spin(loop_class(), "worker-1")
     rest()
     ticks.tick()
@@ -40,6 +41,7 @@ def test_it_begins_with_the_loop(ticks, sink, clock, rest, loop_class, spin):
 
 def test_loops_in_threads_of_one_kind_add_up(ticks, sink, clock, rest, spin):
     """One series, which does not go down when one of them ends."""
+    clock.stir = 0.0
     spinning = [spin(asyncio.new_event_loop(), f"worker-{number}") for number in range(2)]
     rest()
     ticks.tick()
@@ -87,6 +89,7 @@ def test_it_is_what_the_kernel_says(start, sink, loop_class, run):
 
 def test_a_forked_child_begins_at_nothing(ticks, sink, clock, rest, spin):
     """What the parent's threads have used is not the child's."""
+    clock.stir = 0.0
     spin(asyncio.new_event_loop())
     rest()
     ticks.tick()

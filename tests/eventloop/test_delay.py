@@ -186,7 +186,7 @@ def test_many_values_do_not_wait_for_a_reader(ticks, sink, clock, rest, spin):
 
 
 def test_of_many_loops_the_histogram_has_a_part(ticks, sink, clock, rest, spin):
-    """As many values as ten loops have, whichever: the shape stays, and the cost does. The gauges know all."""
+    """As many values as two loops have, whichever: the shape stays, and the cost does. The gauges know all."""
     for number in range(20):
         spin(asyncio.new_event_loop(), f"worker-{number}")
     rest()
@@ -196,7 +196,7 @@ def test_of_many_loops_the_histogram_has_a_part(ticks, sink, clock, rest, spin):
     collected = sink.collect()
     [(count, _)] = collected.points(HISTOGRAM).values()
 
-    assert 300 < count < 700
+    assert 50 < count < 170
     assert {("worker-N",): pytest.approx(0.0)} == collected.points(ASYNCIO_EVENTLOOP_DELAY_MAX)
 
 

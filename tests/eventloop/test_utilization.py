@@ -28,7 +28,7 @@ class OneLoop:
     def looks(self, count, *, cpu, busy, lag=0.0):
         for _ in range(count):
             self.clocks.now += 0.05
-            self._sampler(self, Sample(0.05, cpu, busy, lag, self.clocks.now))
+            self._sampler([(self, Sample(0.05, cpu, busy, lag, self.clocks.now))])
 
 
 @pytest.fixture

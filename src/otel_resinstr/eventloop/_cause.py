@@ -12,6 +12,7 @@ KEEPS_GIL = "keeps_gil"
 STARVED = "gil_starved"
 NOT_SCHEDULED = "not_scheduled"
 
+_NOTHING = 1e-5  # seconds: to ask for the GIL a few times takes more
 _LONG = 1.0  # seconds for which our thread was run, and the loop not: then it does not matter what was before
 
 OUTSIDE: dict[str | None, str] = {
@@ -67,10 +68,17 @@ def cause(evidence: Evidence) -> str | None:  # noqa: PLR0911  each answer is on
         return COMPUTES
     if unseen:
         return NOT_SCHEDULED
-    # A thread that waits for the GIL asks for it each switch interval; one that sleeps or reads does nothing.
-    if evidence.lag >= contended() and evidence.stir and others >= seconds / 10:
+    if evidence.lag >= contended() and asks(evidence.stir) and others >= seconds / 10:
         return STARVED
     return WAITS
+
+
+def asks(stir: float | None) -> bool:
+    """Whether a thread that has had *stir* seconds of the CPUs between two looks may have waited for the GIL.
+
+    Then it asks for it each switch interval; one that sleeps, reads or is at a lock does nothing.
+    """
+    return stir is not None and stir > _NOTHING
 
 
 def contended() -> float:

@@ -7,7 +7,7 @@ import weakref
 from contextvars import Context
 from typing import TYPE_CHECKING, NamedTuple
 
-from otel_resinstr.eventloop._cause import Evidence, contended
+from otel_resinstr.eventloop._cause import Evidence, asks, contended
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -79,17 +79,21 @@ class Running:
         """The normalised name of the thread, from the first look on."""
         self.beat: Beat | None = None
         """The beat that is on its way, or has come back and was not told to the listeners yet."""
+        self.free = False
+        """Whether it was seen to wait at the last look, and nothing is on its way to it."""
+        self.began = 0.0
+        """When the hold began that the beat has met, if it has met one."""
         self._clocks = clocks
         self._clock = clocks.name_of(ident)
         self._last: tuple[float, float | None] | None = None
         # Empty, so that a handle keeps nothing of the application alive; our own, since no two threads can
         # enter one context at the same time.
         self._context = Context()
-        self._looked = clocks.wall()
         self._cpu = clocks.thread(self._clock)
         self._stir: float | None = None
         self._lag = 0.0
-        self.turned(self._looked, clocks.process())
+        self._sampled = clocks.wall()
+        self.turned(self._sampled, clocks.process())
 
     def stop(self) -> None:
         """Note, in the loop's thread, that it has stopped: what is still due will not run, and is late no more."""
@@ -98,52 +102,66 @@ class Running:
             self.beat.ran = now
         self._last = now, self._clocks.thread(self._clock)
 
-    def sample(self, now: float, lag: float, unseen: float, queued: float | None, *, busy: bool) -> Sample:
-        """Look at the clocks, our own thread being *lag* late for it; what has happened since the last time."""
-        at, cpu = (now, self._clocks.thread(self._clock)) if self._last is None else self._last
-        self._stir = None if cpu is None or self._cpu is None else max(0.0, cpu - self._cpu)
-        seconds = max(0.0, at - self._looked)
-        self._cpu, self._looked = cpu, max(at, self._looked)
+    def measure(self, now: float, lag: float, unseen: float, queued: float) -> None:
+        """Read the clocks at a look for which our own thread is *lag* late."""
+        self._stir = self._step(self._clocks.thread(self._clock))
         self._lag = lag
-        self._lags.append(lag)
-        self._unseen += min(unseen, seconds)
-        self._queued += queued or 0.0
-        return Sample(seconds, self._stir, None if self._last else busy, lag, at)
+        self._lags += lag
+        self._looks += 1
+        self._unseen += min(unseen, now - self._sampled)
+        self._queued += queued
+
+    def _step(self, cpu: float | None) -> float | None:
+        step = None if cpu is None or self._cpu is None else max(0.0, cpu - self._cpu)
+        self._cpu = cpu
+        return step
+
+    def asleep(self) -> bool:
+        """Whether its thread has had no CPU since it was seen to wait, so that it waits still."""
+        return self.free and self._stir == 0.0
 
     def strained(self) -> bool:
         """Whether others hold the GIL, and the loop's thread does something: perhaps it only looks as if it waited."""
-        return self._lag >= contended() and bool(self._stir)
+        return self._lag >= contended() and asks(self._stir)
+
+    def sample(self, now: float, *, busy: bool | None) -> Sample:
+        """What there is to say of the time since the last sample."""
+        at = now
+        if self._last is not None:
+            at = self._last[0]
+            self._stir = self._step(self._last[1])
+        seconds, self._sampled = max(0.0, at - self._sampled), at
+        return Sample(seconds, self._stir, busy, self._lag, now)
 
     def turned(self, at: float, process: float) -> None:
         """Note that the loop was seen to turn, the process having had *process* seconds of the CPUs until now."""
-        self.free = at
+        self.since = at
         """When the loop was last known to turn."""
-        self.began: float | None = None
-        """When a hold began, if there is one: between the last two looks, so in the middle."""
         self._then = self._cpu, process
         self._unseen = 0.0
         self._queued = 0.0
-        self._lags: list[float] = []
+        self._lags = 0.0
+        self._looks = 0
 
     def evidence(self, at: float) -> Evidence:
         """What the clocks say of the time since the loop was last known to turn."""
         cpu, process = self._then
         return Evidence(
-            seconds=at - self.free,
+            seconds=at - self.since,
             cpu=None if cpu is None or self._cpu is None else max(0.0, self._cpu - cpu),
             stir=self._stir,
             process=self._clocks.process() - process,
             unseen=self._unseen,
             queued=self._queued,
-            lag=sum(self._lags) / max(1, len(self._lags)),
+            lag=self._lags / max(1, self._looks),
         )
 
-    def send(self, beat: Beat) -> None:
-        """Hand *beat* to the loop."""
+    def send(self, beat: Beat, began: float) -> None:
+        """Hand *beat* to the loop, which may have been held since *began*."""
         loop = self.loop()
         if loop is None:
             return
-        self.beat = beat
+        self.beat, self.began = beat, began
         try:
             loop.call_soon_threadsafe(beat, context=self._context)
         except RuntimeError:

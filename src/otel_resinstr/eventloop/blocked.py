@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from otel_resinstr._probe import Lease
     from otel_resinstr.eventloop._running import Look, Running
-    from otel_resinstr.eventloop.loops import Loops
+    from otel_resinstr.eventloop.loops import Looks, Loops
 
 # After how many seconds a hold that goes on is reported anew: in the meantime it may be another line that holds.
 _AGAIN = (1.0, 10.0, 60.0, 600.0, 3600.0)
@@ -112,7 +112,7 @@ class Blocked:
         """Begin to look at the loops that are late."""
         self._lease = lease
         lease.observe(ASYNCIO_EVENTLOOP_BLOCKED, self._observe)
-        self._loops.tell(lease, self._look)
+        self._loops.tell(lease, self._look_at)
         lease.after_fork(self._forked)
 
     def _forked(self) -> None:
@@ -122,6 +122,11 @@ class Blocked:
     def _observe(self) -> Iterable[Observation]:
         for thread, count in self._blocks.items():
             yield Observation(count, {ASYNCIO_EVENTLOOP_THREAD: thread})
+
+    def _look_at(self, looks: Looks) -> None:
+        for running, look in looks:
+            if look.held >= self._threshold or self._holds:
+                self._look(running, look)
 
     def _look(self, running: Running, look: Look) -> None:
         hold = self._holds.get(running)

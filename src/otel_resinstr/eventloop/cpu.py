@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otel_resinstr._probe import Lease
-    from otel_resinstr.eventloop._running import Running, Sample
-    from otel_resinstr.eventloop.loops import Loops
+    from otel_resinstr.eventloop.loops import Loops, Samples
 
 
 class Cpu:
@@ -39,9 +38,10 @@ class Cpu:
     def _forget(self) -> None:
         self._seconds: dict[str, float] = {}  # by the name of the thread; changed by our own thread only
 
-    def _add(self, running: Running, sample: Sample) -> None:
-        if sample.cpu is not None:
-            self._seconds[running.thread] = self._seconds.get(running.thread, 0.0) + sample.cpu
+    def _add(self, samples: Samples) -> None:
+        for running, sample in samples:
+            if sample.cpu is not None:
+                self._seconds[running.thread] = self._seconds.get(running.thread, 0.0) + sample.cpu
 
     def _observe(self) -> Iterator[Observation]:
         for thread, seconds in list(self._seconds.items()):

@@ -33,13 +33,13 @@ from otel_resinstr.semconv import RESINSTR_PROBE, RESINSTR_PROBE_DISABLED
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from otel_resinstr._probe import Lease
 
-    Listener = Callable[[Running, Look], None]
-    Sampler = Callable[[Running, Sample], None]
+    Looks = Sequence[tuple[Running, Look]]
+    Samples = Sequence[tuple[Running, Sample]]
 
 # Loops that may have copied the function before it was wrapped: the module, and the class to wrap.
 _COPYING = (("uvloop", "Loop"), ("rloop", "RLoop"))
@@ -52,6 +52,9 @@ _SPREAD = 0.25  # looks come at random within a quarter of the period: no timer 
 # and the GIL.
 _TOLERANCE = 0.1
 
+# Loops of which none has done anything since the last look are looked at that many periods later.
+_QUIET = 1.5
+
 _SOONEST = 0.001  # seconds between two looks, at least
 _NEVER = 1e6  # seconds, until looks are taken that are not to be taken
 
@@ -60,6 +63,16 @@ _GENERATOR = 0x20  # inspect.CO_GENERATOR
 
 # What may stand between a loop and the line that started it, beside the standard library.
 _STARTERS = frozenset(("otel_resinstr", "rloop", "uvloop", "wrapt"))
+
+
+class _Found:
+    """What one look at all loops has shown."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[Running, Sample]] = []
+        self.looks: list[tuple[Running, Look]] = []
+        self.beats: list[tuple[Running, Beat, float]] = []
+        """Those to be sent, and when the hold began that each may meet."""
 
 
 class Loops:
@@ -87,8 +100,8 @@ class Loops:
         self._threshold = threshold
         # A generator of our own: the application's numbers are to be the same as without us.
         self._spread = spread or random.Random().uniform  # noqa: S311  for when to look, not for a secret
-        self._listeners: tuple[Listener, ...] = ()
-        self._samplers: tuple[Sampler, ...] = ()
+        self._listeners: tuple[Callable[[Looks], None], ...] = ()
+        self._samplers: tuple[Callable[[Samples], None], ...] = ()
         self._names = Bounded(_NAMES)
         self._names("main")
         self._abstract: type[AbstractEventLoop]
@@ -105,14 +118,14 @@ class Loops:
         for module, kind in _COPYING:
             lease.when_imported(module, partial(self._watch_class, kind))
 
-    def tell(self, lease: Lease, listener: Listener) -> None:
-        """Call *listener* with each running loop and what a look at it has shown of what was due.
+    def tell(self, lease: Lease, listener: Callable[[Looks], None]) -> None:
+        """Call *listener* with the running loops and what looks at them have shown of what was due.
 
         The calls come from our own thread, and end with *lease*.
         """
 
-        def guarded(running: Running, look: Look) -> None:
-            lease.guard(listener, running, look)
+        def guarded(looks: Looks) -> None:
+            lease.guard(listener, looks)
 
         def forget() -> None:
             self._listeners = tuple(known for known in self._listeners if known is not guarded)
@@ -120,11 +133,11 @@ class Loops:
         self._listeners = (*self._listeners, guarded)
         lease.at_end(forget)
 
-    def sample(self, lease: Lease, sampler: Sampler) -> None:
-        """Call *sampler* with each running loop, at random times, and what it was at; as `tell` otherwise."""
+    def sample(self, lease: Lease, sampler: Callable[[Samples], None]) -> None:
+        """Call *sampler* with the running loops, at random times, and what they were at; as `tell` otherwise."""
 
-        def guarded(running: Running, sample: Sample) -> None:
-            lease.guard(sampler, running, sample)
+        def guarded(samples: Samples) -> None:
+            lease.guard(sampler, samples)
 
         def forget() -> None:
             self._samplers = tuple(known for known in self._samplers if known is not guarded)
@@ -248,77 +261,90 @@ class Loops:
         # So late that looks were left out: the process was stopped, or this thread got no CPU or not the GIL.
         unseen = lag if lag >= max(self.period, _TOLERANCE) else 0.0
         queued = self._queued(now, unseen)
-        self._process = self.clocks.process()
+        process = self.clocks.process()
         frames = stacks()
         # Our own frame would hold itself by way of these, and with it those of the application.
         frames.pop(threading.get_ident(), None)
+        found = _Found()
+        quiet = True
         while self._stopped:
-            self._ended(self._stopped.popleft(), now)
-        wait = self.period * self._spread(1 - _SPREAD, 1 + _SPREAD)
+            running = self._stopped.popleft()
+            self._name(running)
+            found.samples.append((running, running.sample(now, busy=None)))
+            self._answer(running, now, found)
         for running in list(self._running.values()):
-            if not running.thread:
-                running.thread = self._thread(running.ident)
+            self._name(running)
+            running.measure(now, lag, unseen, queued)
+            asleep = running.asleep()
+            quiet = quiet and asleep
             frame = frames.get(running.ident)
-            free = frame is not None and waits(frame, running.base)
-            sample = running.sample(now, lag, unseen, queued, busy=not free)
-            for sampler in self._samplers:
-                sampler(running, sample)
-            self._look(running, now, lag, free=free)
-            if running.began is not None:
-                crossing = running.began + self._threshold - now
-                wait = min(wait, crossing) if crossing > 0 else wait
+            waiting = asleep or (frame is not None and waits(frame, running.base))
+            found.samples.append((running, running.sample(now, busy=not waiting)))
+            self._look(running, now, lag, found, waiting=waiting)
+        self._tell(found, process)
+        return self._plan(now, quiet=quiet)
+
+    def _look(self, running: Running, now: float, lag: float, found: _Found, *, waiting: bool) -> None:
+        since = self._answer(running, now, found)
+        if since is None:
+            return  # its beat is still on its way
+        due = max(now - lag, since)
+        running.free = waiting and not running.strained()
+        if running.free:
+            found.looks.append((running, Look(now - due, now - due, over=True, at=now)))
+            return
+        # A hold began between the last moment at which it turned and the one at which the look was due: in the middle.
+        # What is longer than between two looks is no hold: we were not run ourselves.
+        began = due - min(due - since, self.period * _QUIET) / 2
+        found.beats.append((running, Beat(self.clocks.wall, due), began))
+        if now - due >= _TOLERANCE:
+            found.looks.append((running, Look(now - due, now - began, over=False, at=now)))
+
+    def _answer(self, running: Running, now: float, found: _Found) -> float | None:
+        """Note what has become of the beat; returns since when the loop has turned, or None if it is on its way."""
+        beat = running.beat
+        if beat is None:
+            return running.since
+        ran = beat.ran
+        at = now if ran is None else ran
+        found.looks.append((running, Look(beat.late(at), at - running.began, over=ran is not None, at=at)))
+        if ran is not None:
+            running.beat = None
+        return ran
+
+    def _tell(self, found: _Found, process: float) -> None:
+        for sampler in self._samplers:
+            sampler(found.samples)
+        for listener in self._listeners:
+            listener(found.looks)
+        for running, look in found.looks:
+            if look.over:
+                running.turned(look.at, process)
+        for running, beat, began in found.beats:
+            running.send(beat, began)
+
+    def _plan(self, now: float, *, quiet: bool) -> float:
+        """In how many seconds to look again; later if all loops sleep, just when a hold crosses the threshold."""
+        wait = self.period * (_QUIET if quiet else self._spread(1 - _SPREAD, 1 + _SPREAD))
+        for running in list(self._running.values()):
+            crossing = running.began + self._threshold - now
+            if running.beat is not None and crossing > 0:
+                wait = min(wait, crossing)
         wait = max(_SOONEST, wait)
         self._due = now + wait
         return wait
 
-    def _look(self, running: Running, now: float, lag: float, *, free: bool) -> None:
-        beat = running.beat
-        if beat is not None and self._told(running, beat, now):
-            return  # it is still on its way
-        due = max(now - lag, running.free)
-        if free and not running.strained():
-            self._tell(running, Look(now - due, now - due, over=True, at=now))
-            running.turned(now, self._process)
-            return
-        # Between the last moment at which it turned and the one at which the look was due: in the middle. What is
-        # longer than between two looks is no hold: we were not run ourselves.
-        gap = min(due - running.free, self.period * (1 + _SPREAD))
-        running.began = due - gap / 2
-        if now - due >= _TOLERANCE:
-            self._tell(running, Look(now - due, now - running.began, over=False, at=now))
-        running.send(Beat(self.clocks.wall, due))
-
-    def _told(self, running: Running, beat: Beat, now: float) -> bool:
-        """Tell of *beat*; whether it is still on its way."""
-        ran, began = beat.ran, running.began
-        at = now if ran is None else ran
-        held = beat.late(at) if began is None else at - began
-        self._tell(running, Look(beat.late(at), held, over=ran is not None, at=at))
-        if ran is not None:
-            running.beat = None
-            running.turned(ran, self._process)
-        return ran is None
-
-    def _ended(self, running: Running, now: float) -> None:
+    def _name(self, running: Running) -> None:
         if not running.thread:
             running.thread = self._thread(running.ident)
-        sample = running.sample(now, 0.0, 0.0, None, busy=False)
-        for sampler in self._samplers:
-            sampler(running, sample)
-        if running.beat is not None:
-            self._told(running, running.beat, now)
 
-    def _tell(self, running: Running, look: Look) -> None:
-        for listener in self._listeners:
-            listener(running, look)
-
-    def _queued(self, now: float, unseen: float) -> float | None:
+    def _queued(self, now: float, unseen: float) -> float:
         """How long our thread was kept from a CPU since it asked last; asked once a second, and when it was late."""
         if self._queue is not None and not unseen and now - self._queue[0] < 1.0:
-            return None
+            return 0.0
         total = self.clocks.queued()
         before, self._queue = self._queue, None if total is None else (now, total)
-        return None if before is None or total is None else total - before[1]
+        return 0.0 if before is None or total is None else total - before[1]
 
     def _thread(self, ident: int) -> str:
         if ident == threading.main_thread().ident:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otel_resinstr._probe import Lease
-    from otel_resinstr.eventloop._running import Running, Sample
-    from otel_resinstr.eventloop.loops import Loops
+    from otel_resinstr.eventloop._running import Sample
+    from otel_resinstr.eventloop.loops import Loops, Samples
 
 _SLICES = 12  # the window moves on in steps of a twelfth of its length
 _LEAST = 1.0  # seconds that have to be known: the first looks are too few to say anything
@@ -71,14 +71,17 @@ class Utilization:
         # By the name of the thread; changed by our own thread only.
         self._slices: dict[str, deque[_Slice]] = {}
 
-    def _add(self, running: Running, sample: Sample) -> None:
-        if sample.cpu is None:
-            return
-        slices = self._slices.setdefault(running.thread, deque(maxlen=_SLICES + 1))
-        number = self._number(sample.at)
-        if not slices or slices[-1].number < number:
-            slices.append(_Slice(number))
-        slices[-1].add(sample)
+    def _add(self, samples: Samples) -> None:
+        for running, sample in samples:
+            if sample.cpu is None:
+                continue
+            slices = self._slices.get(running.thread)
+            if slices is None:
+                slices = self._slices[running.thread] = deque(maxlen=_SLICES + 1)
+            number = self._number(sample.at)
+            if not slices or slices[-1].number < number:
+                slices.append(_Slice(number))
+            slices[-1].add(sample)
 
     def _observe(self) -> Iterator[Observation]:
         oldest = self._number(self._loops.clocks.wall()) - _SLICES
