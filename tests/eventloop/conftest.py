@@ -49,7 +49,7 @@ class FakeClocks(Clocks):
             self.cpu += self.stir
         return self.cpu
 
-    def queued(self) -> float | None:
+    def queued(self, thread: int | None) -> float | None:
         return self.waited
 
 

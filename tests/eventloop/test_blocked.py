@@ -147,15 +147,21 @@ async def a_finalizer(server, seconds):
     cycle = Slow()
     cycle.itself = cycle
     del cycle
-    gc.collect()
+    gc.collect(0)  # the youngest only: a whole collection takes a while by itself
 
 
 async def a_query(server, seconds):
-    with pymongo.MongoClient(server.uri) as client:
+    client = pymongo.MongoClient(server.uri)
+
+    def prepare():
         jobs = client.test.create_collection(uuid.uuid4().hex, capped=True, size=4096)
         jobs.insert_one({})
-        cursor = jobs.find(cursor_type=pymongo.CursorType.TAILABLE_AWAIT)
-        list(cursor.max_await_time_ms(int(1000 * seconds)))  # held: a_query
+        return jobs
+
+    jobs = await asyncio.to_thread(prepare)
+    cursor = jobs.find(cursor_type=pymongo.CursorType.TAILABLE_AWAIT).max_await_time_ms(int(1000 * seconds))
+    list(cursor)  # held: a_query
+    await asyncio.to_thread(client.close)
 
 
 @pytest.mark.parametrize("way", [a_protocol, a_timer, a_finalizer, a_query])

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from mongo import eventually
-from otel_resinstr.eventloop._clocks import Clocks
+from otel_resinstr.eventloop._clocks import Clocks, number_of
 
 
 def test_the_clock_of_a_thread_is_that_of_the_thread():
@@ -72,17 +72,31 @@ def test_a_clock_of_the_process_grows_with_work():
 @pytest.mark.parametrize(
     ("text", "expected"), [("5 1500000000 7\n", 1.5), ("", None), ("what\n", None), (None, None)]
 )
-def test_how_long_the_thread_was_kept_from_a_cpu(tmp_path, text, expected):
+def test_how_long_a_thread_was_kept_from_a_cpu(tmp_path, text, expected):
     """The second figure, in nanoseconds; nothing of a file that is not there, or is something else."""
-    path = tmp_path / "schedstat"
+    path = tmp_path / "self" / "task" / "17" / "schedstat"
+    path.parent.mkdir(parents=True)
     if text is not None:
         path.write_text(text)
 
-    assert expected == Clocks().queued(path)
+    assert expected == Clocks().queued(17, tmp_path)
 
 
 def test_on_linux_it_is_told():
-    """The kernel of this machine has the file, if it is Linux."""
-    queued = Clocks().queued()
+    """The kernel of this machine has the file, if it is Linux; of a thread that is none there is nothing."""
+    queued = Clocks().queued(threading.get_native_id())
 
     assert queued is None or queued >= 0.0
+    assert None is Clocks().queued(None)
+
+
+def test_the_number_of_a_thread():
+    """One's own, and that of another which `threading` has started; of one that it has not there is none."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait, args=(20,))
+    thread.start()
+    numbers = [number_of(threading.get_ident()), number_of(thread.ident), number_of(-1)]
+    end.set()
+    thread.join()
+
+    assert [threading.get_native_id(), thread.native_id, None] == numbers

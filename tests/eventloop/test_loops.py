@@ -734,12 +734,27 @@ def test_what_the_clocks_say_of_a_time_in_which_a_loop_does_not_turn(loops, tick
 def test_how_long_our_thread_was_kept_from_a_cpu_is_asked_once_a_second(loops, clock):
     """It is a file to read; what came together since the last time is never more than was asked for."""
     asked = []
-    clock.queued = lambda: asked.append(clock.now) or 5.0
+    clock.queued = lambda thread: asked.append(clock.now) or 5.0
     for _ in range(25):
         loops._round()
         clock.now += 0.1
 
     assert 3 == len(asked)
+
+
+def test_how_long_a_loop_was_kept_from_a_cpu_is_asked_once_a_second(
+    loops, ticker, listening, clock, rest, spin
+):
+    """What came together since the last time belongs to the sample for which it is asked."""
+    ticks = ticker(loops, listening)
+    spin(asyncio.new_event_loop())
+    rest()
+    for _ in range(25):
+        ticks.tick()
+        clock.now += 0.1
+        clock.waited += 0.01
+
+    assert [0.1, 0.1] == [pytest.approx(sample.queued) for sample in listening.samples if sample.queued]
 
 
 def test_a_platform_that_tells_no_cpu_time(loops, ticker, listening, clock, rest, spin):
@@ -749,10 +764,11 @@ def test_a_platform_that_tells_no_cpu_time(loops, ticker, listening, clock, rest
     spin(asyncio.new_event_loop())
     rest()
     ticks.tick()
-    clock.now += 0.25
+    clock.now += 1.25
     ticks.tick()
     [running] = loops.running()
 
+    assert [0.0, 0.0] == [sample.queued for sample in listening.samples]
     assert [None, None] == [sample.cpu for sample in listening.samples]
     assert (None, None) == (running.evidence(clock.now).cpu, running.evidence(clock.now).stir)
 
@@ -773,9 +789,9 @@ def test_what_a_loop_was_at_and_what_it_has_used(loops, ticker, listening, clock
     ticks.tick()
 
     assert [
-        (0.0, pytest.approx(0.0, abs=1e-6), False, 0.0, begin),
-        (pytest.approx(0.1), pytest.approx(0.02, abs=1e-6), True, 0.0, begin + 0.1),
-        (0.0, pytest.approx(0.0, abs=1e-6), None, 0.0, begin + 0.2),
+        (0.0, pytest.approx(0.0, abs=1e-6), 0.0, False, 0.0, begin),
+        (pytest.approx(0.1), pytest.approx(0.02, abs=1e-6), 0.0, True, 0.0, begin + 0.1),
+        (0.0, pytest.approx(0.0, abs=1e-6), 0.0, None, 0.0, begin + 0.2),
     ] == listening.samples
 
 

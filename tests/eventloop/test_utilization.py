@@ -25,10 +25,10 @@ class OneLoop:
     def sample(self, lease, sampler):
         self._sampler = sampler
 
-    def looks(self, count, *, cpu, busy, lag=0.0):
+    def looks(self, count, *, cpu, busy, lag=0.0, queued=0.0):
         for _ in range(count):
             self.clocks.now += 0.05
-            self._sampler([(self, Sample(0.05, cpu, busy, lag, self.clocks.now))])
+            self._sampler([(self, Sample(0.05, cpu, queued, busy, lag, self.clocks.now))])
 
 
 @pytest.fixture
@@ -54,6 +54,13 @@ def test_a_loop_that_blocks_is_busy(loop, sink):
 def test_a_loop_that_computes_in_small_pieces_is_busy(loop, sink):
     """No look meets it at work: we get the GIL only when it goes to its selector. The CPU clock tells."""
     loop.looks(200, cpu=0.04, busy=False)
+
+    assert {("main",): pytest.approx(0.8)} == read(sink)
+
+
+def test_a_loop_that_waits_for_a_cpu_is_busy(loop, sink):
+    """On a machine that others use as well it does not wait for I/O."""
+    loop.looks(200, cpu=0.01, queued=0.03, busy=False)
 
     assert {("main",): pytest.approx(0.8)} == read(sink)
 

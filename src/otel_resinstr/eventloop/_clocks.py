@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
-_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+_PROC = Path("/proc")
 
 
 class Clocks:
@@ -38,12 +39,20 @@ class Clocks:
         except OSError:
             return None
 
-    def queued(self, schedstat: Path = _SCHEDSTAT) -> float | None:
-        """How long the calling thread has waited for a CPU, while it could have run.
+    def queued(self, thread: int | None, proc: Path = _PROC) -> float | None:
+        """How long the thread with that number has waited for a CPU, while it could have run.
 
         The second figure of https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat; 20 to 60 µs.
         """
         try:
-            return int(schedstat.read_text(encoding="ascii").split()[1]) / 1e9
+            text = (proc / "self" / "task" / str(thread) / "schedstat").read_text(encoding="ascii")
+            return int(text.split()[1]) / 1e9
         except (OSError, ValueError, IndexError):
             return None
+
+
+def number_of(ident: int) -> int | None:
+    """The number that the kernel has given to the thread *ident*, the calling one or one that `threading` knows."""
+    if ident == threading.get_ident():
+        return threading.get_native_id()
+    return next((thread.native_id for thread in threading.enumerate() if thread.ident == ident), None)

@@ -8,12 +8,17 @@ from contextvars import Context
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_resinstr.eventloop._cause import Evidence, asks, contended
+from otel_resinstr.eventloop._clocks import number_of
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from otel_resinstr.eventloop._clocks import Clocks
+
+_OFTEN = (
+    1.0  # seconds between two questions for how long the thread was kept from the CPUs: it is a file to read
+)
 
 
 class Beat:
@@ -57,6 +62,8 @@ class Sample(NamedTuple):
     """Since the last time."""
     cpu: float | None
     """What its thread has had of the CPUs since, in seconds; None where the platform does not tell."""
+    queued: float
+    """How long its thread was kept waiting for a CPU, as far as that was asked: once a second; 0 if unknown."""
     busy: bool | None
     """Whether it was at something else than waiting in its selector; None for one that has stopped."""
     lag: float
@@ -85,6 +92,9 @@ class Running:
         """When the hold began that the beat has met, if it has met one."""
         self._clocks = clocks
         self._clock = clocks.name_of(ident)
+        self._number = number_of(ident)
+        self._asked = clocks.wall()
+        self._kept: float | None = clocks.queued(self._number)
         self._last: tuple[float, float | None] | None = None
         # Empty, so that a handle keeps nothing of the application alive; our own, since no two threads can
         # enter one context at the same time.
@@ -131,7 +141,14 @@ class Running:
             at = self._last[0]
             self._stir = self._step(self._last[1])
         seconds, self._sampled = max(0.0, at - self._sampled), at
-        return Sample(seconds, self._stir, busy, self._lag, now)
+        return Sample(seconds, self._stir, self._waited(now), busy, self._lag, now)
+
+    def _waited(self, now: float) -> float:
+        if now - self._asked < _OFTEN:
+            return 0.0
+        before, self._kept = self._kept, self._clocks.queued(self._number)
+        self._asked = now
+        return 0.0 if before is None or self._kept is None else max(0.0, self._kept - before)
 
     def turned(self, at: float, process: float) -> None:
         """Note that the loop was seen to turn, the process having had *process* seconds of the CPUs until now."""

@@ -342,7 +342,7 @@ class Loops:
         """How long our thread was kept from a CPU since it asked last; asked once a second, and when it was late."""
         if self._queue is not None and not unseen and now - self._queue[0] < 1.0:
             return 0.0
-        total = self.clocks.queued()
+        total = self.clocks.queued(threading.get_native_id())
         before, self._queue = self._queue, None if total is None else (now, total)
         return 0.0 if before is None or total is None else total - before[1]
 

@@ -35,7 +35,7 @@ class _Slice:
 
     def add(self, sample: Sample) -> None:
         self.whole += sample.seconds
-        self.cpu += sample.cpu or 0.0
+        self.cpu += (sample.cpu or 0.0) + sample.queued
         if sample.busy:
             self.busy += sample.seconds
             self.busy_without_gil += sample.seconds if sample.lag < contended() / 2 else 0.0
@@ -44,11 +44,12 @@ class _Slice:
 class Utilization:
     """The share of the last *window* seconds in which a loop did not wait for I/O in its selector.
 
-    Two things are known, and neither is enough. The CPU clock of the loop's thread is exact, and leaves out what
-    blocks: `time.sleep`, a read, a lock. The looks at its stack, at random times, see that, and are not fair where
-    the loop computes: we get the GIL when the loop gives it away, which it does in its selector. But a look for which
-    we did not have to wait met a loop that computed nothing. So the share is the CPU time and the looks that met a
-    loop blocked without a wait of ours, or all looks that met it busy, whichever is more; it may be a little too low.
+    Two things are known, and neither is enough. What the loop's thread had of the CPUs, and had to wait for them, is
+    exact, and leaves out what blocks: `time.sleep`, a read, a lock. The looks at its stack, at random times, see that,
+    and are not fair where the loop computes: we get the GIL when the loop gives it away, which it does in its
+    selector. But a look for which we did not have to wait met a loop that computed nothing. So the share is the time
+    on or before the CPUs and the looks that met a loop blocked without a wait of ours, or all looks that met it busy,
+    whichever is more; it may be a little too low.
 
     Loops in threads of one name share a series, their mean. Absent where a thread has no CPU clock (macOS,
     Windows), for there it could be anything. Cost: 1 µs a look.
