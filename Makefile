@@ -19,7 +19,7 @@ if [ "$$CI" = true ] && [ -z "$$OTELCOL_BIN" ]; then \
 fi
 endef
 
-.PHONY: help demo test check test-all collector bench soak driver-suite python-suite constraints clean
+.PHONY: help demo test check test-all collector bench bench-blocks soak driver-suite python-suite constraints clean
 
 help: ## what can be made (this list)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -65,6 +65,10 @@ soak: ## clients of all kinds live and end for three minutes; gauges beside kern
 driver-suite: ## pymongo's own tests with the package off, off and on: hours; ARGS='test_client' for some
 	$(ENVIRONMENT) dev
 	@$(BIN)/python tools/driver_suite.py $(ARGS)
+
+bench-blocks: ## hold event loops in every way, and check that each is found; or --healthy SECONDS
+	$(ENVIRONMENT) dev
+	$(BIN)/python -m benchmarks.blocks $(ARGS)
 
 constraints: ## fit constraints.txt to pyproject.toml; with ARGS=--upgrade, take the newest of everything
 	$(ENVIRONMENT) uv

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a loop gets done while it is watched, and what watching an idle one takes."""
+"""How much a loop gets done while it is watched, and what watching idle ones takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import aiocop
 import uvloop
+from aiowatch import AioWatch
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -21,11 +23,15 @@ from otel_resinstr.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-ROUNDS = 32
-SECONDS = 0.31  # of work in a round: three beats
+ROUNDS = 20
+SECONDS = 0.31  # of work in a round: six looks
 IDLE_ROUNDS = 3
 IDLE_SECONDS = 2.0
+MANY = 50  # idle loops, each in its thread
 PERIOD = Settings().eventloop_period
+
+OTHERS = ("aiocop", "aiowatch")
+VARIANTS = ("bare", "ours", *OTHERS)
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
@@ -44,47 +50,73 @@ async def turns(count: int) -> None:
 
 
 class Bench:
-    """One kind of loop, with or without a watch over it."""
+    """One kind of loop, bare or with a watch over it."""
 
     def __init__(self, kind: str, provider: MeterProvider) -> None:
         self._new_loop = LOOPS[kind]
         self._provider = provider
         self.turns = 10_000
-        self.cpu: dict[bool, list[float]] = {False: [], True: []}
-        """The CPU time of each busy round, watched or not: it tells more than the time where others work too."""
-        self.turns = int(self.turns * SECONDS / self.busy(watched=False))
-        self.cpu[False].clear()
+        self.cpu: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+        """The CPU time of each busy round: it tells more than the time where others work too."""
+        self.turns = int(self.turns * SECONDS / self.busy("bare"))
+        self.cpu["bare"].clear()
 
-    def busy(self, *, watched: bool) -> float:
+    def busy(self, variant: str) -> float:
         """The seconds for a number of turns."""
-        with self._watch(watched=watched):
-            seconds, cpu = self._run(turns(self.turns))
-        self.cpu[watched].append(cpu)
+        with self._watch(variant):
+            seconds, cpu = self._run(self._work(variant))
+        self.cpu[variant].append(cpu)
         return seconds
 
-    def idle(self) -> float:
+    async def _work(self, variant: str) -> None:
+        if variant == "aiocop":
+            aiocop.activate()  # wraps the scheduling of the loop that runs
+            await turns(self.turns)
+            aiocop.deactivate()
+        elif variant == "aiowatch":
+            async with AioWatch(self._provider.get_meter("aiowatch")):
+                await turns(self.turns)
+        else:
+            await turns(self.turns)
+
+    def idle(self, variant: str) -> float:
         """The share of a core that a loop takes, and the watch over it, with nothing to do."""
-        with self._watch(watched=True):
+        with self._watch(variant):
             seconds, cpu = self._run(asyncio.sleep(IDLE_SECONDS))
         return cpu / seconds
 
+    def many(self) -> float:
+        """The same of many loops in threads of their own, without what starting and ending them takes."""
+        loops = [self._new_loop() for _ in range(MANY)]
+        threads = [threading.Thread(target=loop.run_forever) for loop in loops]
+        with self._watch("ours"):
+            for thread in threads:
+                thread.start()
+            time.sleep(0.5)
+            begin, cpu = time.perf_counter(), time.process_time()
+            time.sleep(IDLE_SECONDS)
+            share = (time.process_time() - cpu) / (time.perf_counter() - begin)
+            for loop, thread in zip(loops, threads, strict=True):
+                loop.call_soon_threadsafe(loop.stop)
+                thread.join()
+                loop.close()
+        return share
+
     def floor(self) -> float:
-        """The same with no more than a thread that wakes up and wakes the loop, as often."""
+        """A loop with nothing to do, beside a thread that wakes up as often as ours and does nothing."""
         end = threading.Event()
+        wake = threading.Lock()
+        wake.acquire()
 
-        async def woken() -> None:
-            loop = asyncio.get_running_loop()
-            thread = threading.Thread(target=wake, args=(loop,))
-            thread.start()
-            await asyncio.sleep(IDLE_SECONDS)
-            end.set()
-            thread.join()
+        def waken() -> None:
+            while not end.is_set():
+                wake.acquire(timeout=PERIOD)
 
-        def wake(loop: asyncio.AbstractEventLoop) -> None:
-            while not end.wait(PERIOD):
-                loop.call_soon_threadsafe(int)
-
-        seconds, cpu = self._run(woken())
+        thread = threading.Thread(target=waken)
+        thread.start()
+        seconds, cpu = self._run(asyncio.sleep(IDLE_SECONDS))
+        end.set()
+        thread.join()
         return cpu / seconds
 
     def _run(self, work: Coroutine[object, object, None]) -> tuple[float, float]:
@@ -96,46 +128,57 @@ class Bench:
         return taken
 
     @contextlib.contextmanager
-    def _watch(self, *, watched: bool) -> Iterator[None]:
-        if watched:
+    def _watch(self, variant: str) -> Iterator[None]:
+        if variant == "ours":
             EventLoopInstrumentor().instrument(meter_provider=self._provider)
         yield
-        if watched:
+        if variant == "ours":
             EventLoopInstrumentor().uninstrument()
 
 
 def run() -> Report:
     """Measure, and say what came out."""
     report = Report("eventloop: what a busy loop gets done, what an idle one takes")
+    report.note = (
+        "aiocop without stacks and audit hook, which cannot be taken back; aiowatch looks every 5 s."
+    )
     provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+    aiocop.detect_slow_tasks(threshold_ms=100, cpu_sampling=False)
     # As the SDK's exporting thread in any process that is watched: the first thread makes locks and memory dearer.
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     benches = {kind: Bench(kind, provider) for kind in LOOPS}
     busy = interleaved(
         {
-            f"{kind}, {watched}": partial(bench.busy, watched=watched)
+            f"{kind}, {variant}": partial(bench.busy, variant)
             for kind, bench in benches.items()
-            for watched in (False, True)
+            for variant in VARIANTS
         },
         ROUNDS,
     )
     idle = interleaved(
         {
-            f"{kind}, {method.__name__}": partial(method, bench)
+            f"{kind}, {name}": call
             for kind, bench in benches.items()
-            for method in (Bench.floor, Bench.idle)
+            for name, call in (
+                ("floor", bench.floor),
+                ("ours", partial(bench.idle, "ours")),
+                ("many", bench.many),
+            )
         },
         IDLE_ROUNDS,
     )
     for kind, bench in benches.items():
-        turn = [seconds / bench.turns for seconds in busy[f"{kind}, False"]]
-        done = ratios(busy[f"{kind}, False"], busy[f"{kind}, True"])
-        cpu = ratios(bench.cpu[True][1:], bench.cpu[False][1:])
+        bare = busy[f"{kind}, bare"]
         report.rows += [
-            Row(f"{kind}, busy: a turn, unwatched", turn, "µs"),
-            Row(f"{kind}, busy: throughput, watched : unwatched", done, at_least=0.99),
-            Row(f"{kind}, busy: CPU, watched : unwatched", cpu),
-            Row(f"{kind}, idle: floor, a thread that wakes it", idle[f"{kind}, floor"], "%"),
-            Row(f"{kind}, idle: watched, of a core", idle[f"{kind}, idle"], "%", at_most=0.002),
+            Row(f"{kind}, busy: a turn, bare", [seconds / bench.turns for seconds in bare], "µs"),
+            Row(f"{kind}, busy: throughput, ours : bare", ratios(bare, busy[f"{kind}, ours"]), at_least=0.99),
+            *(
+                Row(f"{kind}, busy: throughput, {other} : bare", ratios(bare, busy[f"{kind}, {other}"]))
+                for other in OTHERS
+            ),
+            Row(f"{kind}, busy: CPU, ours : bare", ratios(bench.cpu["ours"][1:], bench.cpu["bare"][1:])),
+            Row(f"{kind}, idle: floor, a thread that wakes up", idle[f"{kind}, floor"], "%"),
+            Row(f"{kind}, idle: ours, of a core", idle[f"{kind}, ours"], "%", at_most=0.002),
+            Row(f"{kind}, {MANY} idle loops: ours, of a core", idle[f"{kind}, many"], "%", at_most=0.01),
         ]
     return report

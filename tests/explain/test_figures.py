@@ -256,3 +256,17 @@ def test_thread_pools(lines):
     found = of(sent)
 
     assert (6.5, 10, "app.py:9 report") == (found.pool_wait_max, found.pool_queue_peak, found.pool_site)
+
+
+def test_a_loop_that_no_line_holds_has_no_line(lines):
+    """The GIL, or a CPU, was with others: the event names none, however often it comes."""
+    sent = lines()
+    for at in (1, 2):
+        sent.event(
+            semconv.ASYNCIO_EVENTLOOP_BLOCKED_EVENT.name,
+            at,
+            "",
+            asyncio__eventloop__blocked__cause="gil_starved",
+        )
+
+    assert None is of(sent).loop_site

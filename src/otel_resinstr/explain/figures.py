@@ -233,6 +233,7 @@ def _site_of(process: Process, event: semconv.Event) -> str | None:
         Counter(
             _site(found.attributes)
             for found in process.events
+            # Without one where other threads, or the machine, are to blame.
             if found.name == event.name and semconv.CODE_FILE_PATH in found.attributes
         )
     )
