@@ -214,19 +214,17 @@ def test_opening_a_connection_is_no_wait(server, sink, waits):
             server, failCommands=["hello", "ismaster", "isMaster"], blockConnection=True, blockTimeMS=200
         )
         try:
-            with client.start_session() as session, session.start_transaction():
-                threads = [threading.Thread(target=client.admin.command, args=("ping",)) for _ in range(2)]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
+            threads = [threading.Thread(target=client.admin.command, args=("ping",)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
         finally:
             fail_point(server, mode="off")
-        (created,) = sink.collect().points(semconv.DB_CLIENT_CONNECTION_CREATE_TIME).values()
         waits._look()
 
     opened = [span for span in sink.spans("mongodb.connection.create") if seconds(span) > 0.15]
-    assert len(opened) == created[0] - 1 or opened
+    assert opened
     assert [] == [span for span in sink.spans("mongodb.connection.wait") if seconds(span) > 0.15]
 
 

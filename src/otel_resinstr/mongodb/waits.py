@@ -104,12 +104,10 @@ class Waits:
 
     def _checked_out(self, pool: PoolState, connection: Connection, seconds: float) -> None:
         waited, now = seconds, self._clock()
-        if (
-            connection.check_outs == 1
-            and connection.ready_at is not None
-            and connection.opened >= now - seconds
-        ):
-            waited = max(0.0, seconds - (connection.ready_at - connection.opened))
+        # The check-out that has opened it, or that waited for that: it became ready meanwhile.
+        ready = connection.ready_at
+        if connection.check_outs == 1 and ready is not None and ready >= now - seconds:
+            waited = max(0.0, seconds - (ready - connection.opened))
         pool.waits.append(waited)
         if waited > self._threshold:
             pool.strained = max(pool.strained, pool.used)
