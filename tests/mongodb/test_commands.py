@@ -942,7 +942,8 @@ def test_c_7_a_sampler_that_raises_leaves_the_application_alone(server, capfd):
     sink = Sink()
     sink.tracer_provider = TracerProvider(sampler=Broken(), shutdown_on_exit=False)
     otel_resinstr.instrument(
-        otel_resinstr.Settings(disabled_probes=("mongodb.ledger", "mongodb.pool")), **sink.providers
+        otel_resinstr.Settings(disabled_probes=("mongodb.ledger", "mongodb.lifecycle", "mongodb.pool")),
+        **sink.providers,
     )
     with pymongo.MongoClient(server.uri) as client:
         assert [1.0, 1.0] == [client.admin.command("ping")["ok"] for _ in range(2)]

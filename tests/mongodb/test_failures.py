@@ -164,13 +164,22 @@ def test_a_selection_that_fails_though_the_servers_answer(server, sink, failures
     )
 
 
-def test_clients_from_before_are_not_watched(sink, start, closed_uri):
-    """As everywhere."""
+def test_a_client_from_before_is_told_of_as_well(sink, start, closed_uri):
+    """Its line is not known."""
     with pymongo.MongoClient(closed_uri, connect=False) as client:
         clients = Clients()
         start(clients, Failures(clients))
-        with pymongo.MongoClient(closed_uri, connect=False), pytest.raises(ServerSelectionTimeoutError):
+        with pytest.raises(ServerSelectionTimeoutError):
             client.admin.command("ping")
+
+    assert {("ServerSelectionTimeoutError", "127.0.0.1"): 1} == sink.collect().points(SELECTIONS)
+    assert ["_other"] == [event.attributes["mongodb.client.site"] for event in sink.events()]
+
+
+def test_a_topology_of_nobody_that_is_known_is_not_told_of(sink, failures):
+    """A client of the driver's that neither was there before nor was constructed since."""
+    failures._not_selected(object(), ServerSelectionTimeoutError())
+    failures._not_resolved(object(), ConfigurationError())
 
     assert ({}, []) == (sink.collect().points(SELECTIONS), sink.events())
 

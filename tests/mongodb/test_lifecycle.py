@@ -318,12 +318,15 @@ uri = {uri!r}
 """
 
 
+def is_life(line):
+    """Whether the span is one of those that are told here."""
+    return line.startswith(("mongodb.client ", "mongodb.connection "))
+
+
 def at_exit(server, program):
     """The lives that a process tells when it ends."""
     lines = run_python(EXIT.format(uri=server.uri, program=program)).splitlines()
-    return sorted(
-        line for line in lines if not line.startswith(("mongodb.client.create", "mongodb.connection.create"))
-    )
+    return sorted(filter(is_life, lines))
 
 
 ENDS = ["mongodb.client process_exit", "mongodb.connection process_exit"]
@@ -405,6 +408,6 @@ print("end of", "parent" if child else "child", flush=True)
 
     # The order within a process is that of its exporter.
     assert ["mongodb.client dropped", "mongodb.connection process_exit"] == sorted(
-        line for line in lines[child + 1 : parent] if "create" not in line
+        filter(is_life, lines[child + 1 : parent])
     )
-    assert sorted(ENDS * 2) == sorted(line for line in lines[parent + 1 :] if "create" not in line)
+    assert sorted(ENDS * 2) == sorted(filter(is_life, lines[parent + 1 :]))

@@ -496,27 +496,29 @@ def test_a_forked_child_holds_what_another_thread_used(server):
     assert 0 == parent
 
 
-def test_c_10_after_it_was_stopped_an_event_costs_a_look(server, sink, start, probes):
-    """Nothing of ours runs but the listener's methods: counted in calls, since time depends on the machine."""
-    with pymongo.MongoClient(server.uri) as client:
-        client.admin.command("ping")
-        probes.running.stop()
-        ours = []
+def test_c_10_after_it_was_stopped_commands_cost_nothing(server, sink, probes):
+    """No line of ours runs; counted in calls, since time depends on the machine."""
+
+    def calls_of_ours(client):
+        calls = []
 
         def watch(frame, event, _argument):
             if event == "call" and "otel_resinstr" in frame.f_code.co_filename:
-                ours.append(frame.f_code.co_name)
+                calls.append(frame.f_code.co_name)
 
         sys.setprofile(watch)
         try:
             client.admin.command("ping")
         finally:
             sys.setprofile(None)
+        return calls
 
-    assert ["connection_check_out_started", "connection_checked_out", "connection_checked_in"] == [
-        name for name in ours if name != "guard"
-    ]
-    assert len(ours) <= 6
+    with pymongo.MongoClient(server.uri) as client:
+        client.admin.command("ping")
+        assert "connection_checked_out" in calls_of_ours(client)
+        probes.running.stop()
+
+        assert [] == calls_of_ours(client)
 
 
 def test_c_25_a_collection_reads_no_more_than_there_is(server, sink, probes):
