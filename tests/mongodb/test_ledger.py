@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import logging
+import sys
 import threading
 
 import beanie
@@ -19,8 +21,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from mongo import driver_threads
 from otel_resinstr import _events, semconv
 from otel_resinstr._probe import Running, Telemetry
+from otel_resinstr._site import Site
 from otel_resinstr.mongodb import ledger as module
-from otel_resinstr.mongodb.clients import Clients
+from otel_resinstr.mongodb.clients import Client, Clients
 from otel_resinstr.mongodb.ledger import Ledger
 from support import TickerByHand
 
@@ -476,3 +479,34 @@ def test_the_line_is_the_applications_whatever_stands_between(server, sink, prob
     place, _, name = site.partition(" ")
     assert f"test_ledger.py:{application.__code__.co_firstlineno + offset}" == place
     assert function == name.rpartition(".")[2]
+
+
+class Instance:
+    """What stands for a client of the driver's: the ledger and the list of clients look at nothing of it."""
+
+
+def test_c_28_one_hundred_thousand_clients_of_ten_thousand_lines_fill_nothing(sink, ledger, ticker):
+    """Clients that are gone leave numbers only, and lines that are too many share theirs: memory has a limit."""
+    clients = ledger._clients
+    blocks = []
+    with suppress_instrumentation():
+        for number in range(100_000):
+            site = Site(f"/srv/application/module{number % 10_000}.py", 1, "f")
+            client = Client("sync", f"tenant{number % 50}.example", site, internal=False)
+            instance = Instance()
+            clients._constructed(client, instance, None)
+            del client, instance
+            if number % 20_000 == 19_999:
+                ticker.beat()
+                gc.collect()
+                blocks.append(sys.getallocatedblocks())
+    collected = sink.collect()
+
+    assert 100_000 == sum(collected.points(CREATED).values())
+    assert 33 == len({site for site, _, _ in collected.points(CREATED)})
+    assert 50 == len(collected.points(semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT))
+    assert 0 == sum(collected.points(semconv.MONGODB_CLIENT_ACTIVE_INSTANCE_COUNT).values())
+    assert 1001 == len(ledger._lines)
+    assert ([], []) == (clients.live(), list(clients._lingering))
+    # What 80,000 more clients have left behind: less than a block of memory for each sixteen of them.
+    assert max(blocks) - blocks[0] < 5000
