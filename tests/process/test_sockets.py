@@ -239,7 +239,8 @@ def test_real_connections(collect, start):
     assert (2, 2) == (open_["established", port], open_["established", "inbound"] - inbound)
     points = closed.points(RESINSTR_PROCESS_CONNECTION_COUNT)
     assert (0, 0) == (points["established", port], points["established", "inbound"] - inbound)
-    assert {} == usage(closed)  # no port is translated on loopback
+    # No port is translated on loopback; what winds up of others on this machine may have one.
+    assert [] == [end for end, _age in usage(closed) if end.startswith("127.")]
 
 
 @linux_only

@@ -138,7 +138,7 @@ def test_it_makes_nothing_for_the_collector(start):
     finally:
         gc.enable()
 
-    assert grown < 10
+    assert grown < 60  # with what other threads of the tests make meanwhile
 
 
 def test_collections_in_all_threads_count(collect, start):
