@@ -106,6 +106,48 @@ print(json.dumps((parent, child, truth)))
     assert child["resinstr.memory.usage"]["process"] == pytest.approx(truth["rss"], abs=16 * mib)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_c_21_what_the_machine_counts_begins_at_0_in_a_forked_child(tmp_path):
+    """Faults, kills, throttling and stalls that were before the fork are the parent's to tell."""
+    parent, child = run(f"""
+import shutil
+from pathlib import Path
+from fakes import MACHINES, Machine
+from otel_resinstr.host import HostReading
+from otel_resinstr.host.container import Container
+from otel_resinstr.host.paging import Paging
+from otel_resinstr.host.pressure import Pressure
+
+machine = Machine(Path(shutil.copytree(MACHINES / "kubernetes_v2", {str(tmp_path / "machine")!r})))
+
+class Now:
+    now = 1000.0
+    def __call__(self):
+        return self.now
+
+clock = Now()
+reading = machine.reading(clock)
+start(Paging(reading), Container(reading), Pressure(reading))
+machine.replace("proc/vmstat", "pgmajfault 4000", "pgmajfault 4100")
+machine.replace("sys/fs/cgroup/memory.events", "oom_kill 1", "oom_kill 3")
+machine.set("sys/fs/cgroup/cpu.stat", "throttled_usec 9500000\\n")
+machine.set("proc/pressure/memory", "some total=10700000\\n")
+clock.now += 60.0
+parent = collect()
+print(json.dumps((parent, forked(collect))))
+""")
+
+    def counted(points):
+        return (
+            points["system.paging.faults"]["major"],
+            points["resinstr.container.memory.events"]["oom_kill"],
+            points["resinstr.container.cpu.throttled.time"][""],
+            points["resinstr.pressure.stall.time"]["some.memory.system"],
+        )
+
+    assert ((100, 2, 7.0, 10.0), (0, 0, 0.0, 0.0)) == (counted(parent), counted(child))
+
+
 def test_c_22_after_uninstrument_nothing_is_reported(sink):
     """No metric of any subject."""
     otel_resinstr.instrument(**sink.providers)

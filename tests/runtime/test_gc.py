@@ -62,6 +62,20 @@ def test_collections_and_what_they_took(collect, start):
     } == collect().as_dict()
 
 
+def test_the_longest_is_not_the_last(collect, start):
+    """Also where many short ones follow at once, or a little later."""
+    interpreter = Interpreter()
+    start(interpreter.probe())
+    seen = []
+    for seconds in (0.125, 0.25, 0.0625, 0.0625, 0.0625):
+        interpreter.collects(0, seconds)
+        seen.append(collect().value(CPYTHON_GC_PAUSE_MAX))
+    interpreter.clock.now += WINDOW / 2
+    interpreter.collects(0, 0.0625)
+
+    assert [0.125, 0.25, 0.25, 0.25, 0.25, 0.25] == [*seen, collect().value(CPYTHON_GC_PAUSE_MAX)]
+
+
 def test_a_window_without_a_collection_has_no_longest(collect, start):
     """None is not one of no length."""
     interpreter = Interpreter()
