@@ -194,6 +194,29 @@ def test_a_caller_that_gives_up_is_not_counted(watch, collect, work, run):
     assert ([0], {DEFAULT: 2}) == (seen, collect().points(CPYTHON_THREAD_POOL_WORK_ITEM_COUNT))
 
 
+def test_callers_that_gave_up_are_forgotten(start, pools, work, run):
+    """However many there are: nothing is kept of a task that is gone, but for a few at a time."""
+    limiters = AnyioLimiters(pools)
+    start(pools, limiters)
+
+    async def main():
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, work)
+            await until(lambda: pools.all() and pools.all()[0].busy() == 1)
+            for _ in range(20):
+                async with anyio.create_task_group() as inner:
+                    for _ in range(20):
+                        inner.start_soon(anyio.to_thread.run_sync, int)
+                    await until(lambda: pools.all()[0].queued() == 20)
+                    inner.cancel_scope.cancel()
+            work.end()
+
+    run(main)
+
+    assert len(limiters._calls) <= 64 + 20
+
+
 def test_results_and_errors_are_as_without_us(watch, run):
     """The same values, the same frames in the traceback."""
 

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 _DEFAULT = "default"
 _CUSTOM = "custom"
 
+_PRUNE = 64  # calls of tasks that are gone are not looked for among fewer
+
 
 class _Call:
     """A task that has work done in a thread, or waits for it."""
 
-    __slots__ = ("began", "limiter", "submitted")
+    __slots__ = ("began", "limiter", "submitted", "task")
 
-    def __init__(self, limiter: Limiter, submitted: float) -> None:
+    def __init__(self, task: Any, limiter: Limiter, submitted: float) -> None:
+        self.task = weakref.ref(task)
         self.limiter = limiter
         self.submitted = submitted
         self.began = False
@@ -115,7 +118,9 @@ class AnyioLimiters:
         self._defaults: weakref.WeakKeyDictionary[Any, Limiter | None] = (
             weakref.WeakKeyDictionary()
         )  # by loop
-        self._calls: weakref.WeakKeyDictionary[Any, _Call] = weakref.WeakKeyDictionary()  # by task
+        # By the ids of the tasks: a `WeakKeyDictionary` would cost a third more. Who gives up stays until it is pruned.
+        self._calls: dict[int, _Call] = {}
+        self._prune_at = _PRUNE
 
     def _found(self) -> list[Limiter]:
         for known in list(self._limiters):
@@ -150,7 +155,14 @@ class AnyioLimiters:
 
     def _call(self, borrower: object) -> _Call | None:
         # Anybody can take a limiter, on behalf of anything.
-        return self._calls.get(borrower) if isinstance(borrower, self._asyncio.Future) else None
+        call = self._calls.get(id(borrower))
+        return call if call is not None and call.task() is borrower else None
+
+    def _prune(self) -> None:
+        for key, call in list(self._calls.items()):
+            if call.task() is None:
+                self._calls.pop(key, None)
+        self._prune_at = max(_PRUNE, 2 * len(self._calls))
 
     # In the threads of the application's loops
 
@@ -179,7 +191,9 @@ class AnyioLimiters:
         task = self._asyncio.current_task()
         known = self._default() if limiter is None else self._know(limiter, _CUSTOM)
         if task is not None and known is not None:
-            self._calls[task] = _Call(known, self.clock())
+            self._calls[id(task)] = _Call(task, known, self.clock())
+            if len(self._calls) > self._prune_at:
+                self._prune()
 
     def _default(self) -> Limiter | None:
         loop = self._asyncio.get_running_loop()
@@ -197,7 +211,7 @@ class AnyioLimiters:
     def _end(self, borrower: object) -> None:
         call = self._call(borrower)
         if call is not None and call.began:
-            del self._calls[borrower]
+            del self._calls[id(borrower)]
             call.limiter.series.ended()
 
     def _know(self, limiter: Any, name: str) -> Limiter | None:
