@@ -88,8 +88,8 @@ class Bench:
     def many(self) -> float:
         """The same of many loops in threads of their own, without what starting and ending them takes."""
         loops = [self._new_loop() for _ in range(MANY)]
-        threads = [threading.Thread(target=loop.run_forever) for loop in loops]
         with self._watch("ours"):
+            threads = [threading.Thread(target=loop.run_forever) for loop in loops]
             for thread in threads:
                 thread.start()
             time.sleep(0.5)

@@ -77,6 +77,12 @@ def runs_a_program(seconds):
     )
 
 
+async def until_ended(sink):
+    """Until it is told that a hold is over."""
+    while "ended" not in [event.attributes[STATE] for event in sink.events(EVENT)]:  # noqa: ASYNC110  polled
+        await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("fault", "text"),
     [(sleeps, "time.sleep"), (computes, ""), (runs_a_program, "subprocess.run")],
@@ -91,16 +97,15 @@ def test_c_20_the_line_that_blocks_is_named(start, sink, loop_class, run, fault,
         await asyncio.sleep(0.1)
         fault(0.4)
         seen.extend(sink.events(EVENT))
-        while len(sink.events(EVENT)) < 2:  # noqa: ASYNC110  the ticker knows no loop's events
-            await asyncio.sleep(0.01)
+        await until_ended(sink)
 
     run(loop_class, main())
-    held, ended = sink.events(EVENT)
+    held, *again, ended = sink.events(EVENT)  # again if it takes a second, on a busy machine
 
     assert seen[:1] == [held]
-    assert ["held", "ended"] == [event.attributes[STATE] for event in (held, ended)]
+    assert {"held"} == {event.attributes[STATE] for event in (held, *again)}
     assert 0.1 <= held.attributes[DURATION] < ended.attributes[DURATION]
-    assert 0.25 <= ended.attributes[DURATION] < 2.0
+    assert 0.25 <= ended.attributes[DURATION] < 20.0
     assert (__file__, fault.__name__) == (
         held.attributes["code.file.path"],
         held.attributes["code.function.name"],
@@ -174,8 +179,7 @@ def test_c_19_each_way_to_hold_a_loop_is_found(start, sink, loop_class, run, req
     async def main():
         await asyncio.sleep(0.1)
         await way(server, 0.4)
-        while "ended" not in [event.attributes[STATE] for event in sink.events(EVENT)]:  # noqa: ASYNC110  see above
-            await asyncio.sleep(0.01)
+        await until_ended(sink)
 
     run(loop_class, main())
     lines = [event.attributes.get("code.line.number") for event in sink.events(EVENT)]
