@@ -25,6 +25,7 @@ except ImportError:  # where it is not installed, the one test that needs it is 
     pymongo = None
 
 from mongo import eventually
+from otel_resinstr import _fork
 from otel_resinstr.eventloop._stack import stacks
 from otel_resinstr.eventloop.blocked import Blocked
 from otel_resinstr.eventloop.loops import Loops
@@ -471,6 +472,56 @@ def test_a_hold_that_goes_on_is_reported_again(ticks, sink, clock, rest, spin):
         round(event.attributes[DURATION], 1) // 1 for event in sink.events(EVENT)
     ]
     assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_loop_beside_one_that_is_held_is_left_alone(ticks, sink, clock, rest, spin):
+    """Only the one that does not turn is counted and named."""
+    held = spin(asyncio.new_event_loop(), "held")
+    spin(asyncio.new_event_loop(), "healthy")
+    rest()
+    ticks.tick()
+    with held.held():
+        rounds(ticks, clock, 0.3)
+
+    assert ["held"] == [event.attributes["asyncio.eventloop.thread"] for event in sink.events(EVENT)][:1]
+    assert {("held",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+
+
+def test_a_loop_that_has_moved_on_while_we_looked(ticker, loops, sink, clock, rest, spin):
+    """What it does now is not what it did then: nobody is blamed for the time before."""
+
+    class MovesOn:
+        name = "moves_on"
+
+        def start(self, lease):
+            loops.tell(lease, self.moves)
+
+        def moves(self, looks):
+            for running, look in looks:
+                if running.beat is not None and look.held >= 0.1:
+                    running.beat.ran = clock.now
+
+    ticks = ticker(loops, MovesOn(), Blocked(loops, 0.1))
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        rounds(ticks, clock, 0.3)
+
+    assert [] == sink.events()
+
+
+def test_a_forked_child_begins_at_nothing(ticks, sink, clock, rest, spin):
+    """What held the parent's loops is not the child's."""
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        rounds(ticks, clock, 0.3)
+        before = sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+        _fork._run_in_child()
+
+    assert ({("worker",): 1}, {}) == (before, sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED))
 
 
 def test_where_the_platform_tells_no_cpu_time(ticks, sink, clock, rest, spin):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Observation
@@ -50,14 +51,11 @@ class Tasks:
         weak, eager = known
         step = max(1, math.ceil(len(weak) / _MOST))
         counts = dict.fromkeys(threads.values(), 0)
-        for reference in weak[::step]:
-            thread = threads.get(_pending_on(reference()))
-            if thread is not None:
-                counts[thread] += step
-        for task in eager:
+        looked_at = zip((reference() for reference in weak[::step]), repeat(step))
+        for task, stands_for in chain(looked_at, zip(eager, repeat(1))):
             thread = threads.get(_pending_on(task))
             if thread is not None:
-                counts[thread] += 1
+                counts[thread] += stands_for
         for thread, count in counts.items():
             yield Observation(count, {ASYNCIO_EVENTLOOP_THREAD: thread})
 
