@@ -106,7 +106,8 @@ PROCESS = Dashboard(
                 "Physical memory in use, the most that it ever was, and what was committed.",
                 {
                     f"{WHO} physical": total("process_memory_usage_bytes"),
-                    f"{WHO} peak": highest("resinstr_process_memory_peak_bytes"),
+                    f"{WHO} of the window at most": highest("resinstr_process_memory_usage_max_bytes"),
+                    f"{WHO} ever at most": highest("resinstr_process_memory_peak_bytes"),
                     f"{WHO} virtual": total("process_memory_virtual_bytes"),
                 },
             ),
@@ -124,7 +125,10 @@ PROCESS = Dashboard(
                 "Threads",
                 "short",
                 "As the system counts them. If they climb, the next panel says whose they are.",
-                {WHO: total("process_thread_count")},
+                {
+                    f"{WHO} now": total("process_thread_count"),
+                    f"{WHO} of the window at most": highest("resinstr_process_thread_count_max"),
+                },
             ),
             Panel(
                 "Threads by what they are for",
@@ -144,6 +148,30 @@ PROCESS = Dashboard(
                     f"{WHO} open": f"{total('process_unix_file_descriptor_count')}"
                     f" or {total('process_windows_handle_count')}",
                     f"{WHO} limit": highest("resinstr_process_file_descriptor_limit"),
+                },
+            ),
+            Panel(
+                "TCP connections",
+                "short",
+                "By the port at the other end and their state. Only where it was asked for.",
+                {
+                    f"{WHO} {{{{resinstr_connection_remote_port}}}} {{{{network_connection_state}}}}": total(
+                        "resinstr_process_connection_count",
+                        "resinstr_connection_remote_port",
+                        "network_connection_state",
+                    )
+                },
+            ),
+            Panel(
+                "Outbound ports (SNAT)",
+                "short",
+                "That connections to one public address take, or took a moment ago, and how many there are. At the"
+                " limit nothing more can be opened to it. Only where it was asked for.",
+                {
+                    f"{WHO} {{{{resinstr_connection_remote}}}} {{{{resinstr_snat_port_age}}}}": highest(
+                        "resinstr_snat_port_usage", "resinstr_connection_remote", "resinstr_snat_port_age"
+                    ),
+                    f"{WHO} limit": highest("resinstr_snat_port_limit"),
                 },
             ),
             Panel(
@@ -274,6 +302,34 @@ PROCESS = Dashboard(
                 },
             ),
             Panel(
+                "Pressure, the worst second",
+                "percentunit",
+                "Share of that second in which something waited. A stall does not show in a mean of a minute.",
+                {
+                    f"{WHO} {{{{resinstr_pressure_scope}}}} {{{{resinstr_pressure_resource}}}}": highest(
+                        "resinstr_pressure_stall_max_ratio",
+                        "resinstr_pressure_scope",
+                        "resinstr_pressure_resource",
+                    )
+                },
+            ),
+            Panel(
+                "Whose memory it is",
+                "bytes",
+                "This process's, the rest of its container's, others': a second slot beside the first is the others'.",
+                {
+                    f"{WHO} {{{{resinstr_memory_owner}}}}": total(
+                        "resinstr_memory_usage_bytes", "resinstr_memory_owner"
+                    )
+                },
+            ),
+            Panel(
+                "Memory left, at least",
+                "bytes",
+                "Of the machine, or of the limit, whichever is less, in the worst second.",
+                {WHO: highest("resinstr_memory_available_min_bytes")},
+            ),
+            Panel(
                 "Host memory",
                 "bytes",
                 "Available is what can be had without swapping; free alone says little.",
@@ -387,6 +443,24 @@ MONGODB = Dashboard(
                     )
                 },
             ),
+            Panel(
+                "Constructors that failed",
+                "cpm",
+                "A minute. A URI that cannot be read, or a name that cannot be resolved: no client comes of it.",
+                {
+                    f"{WHO} {{{{error_type}}}}": "60 * "
+                    + rate("mongodb_client_create_failures_total", "error_type")
+                },
+            ),
+            Panel(
+                "Spans of lives left out",
+                "cpm",
+                "A minute. More ended at once than the rate allows; the metrics count all of them.",
+                {
+                    f"{WHO} {{{{resinstr_span_name}}}}": "60 * "
+                    + rate("resinstr_span_suppressed_total", "resinstr_span_name")
+                },
+            ),
         ],
         "Pools": [
             Panel(
@@ -413,6 +487,25 @@ MONGODB = Dashboard(
                 "cps",
                 "Each is an error in the application.",
                 {f"{WHO} {{{{{POOL}}}}}": rate("db_client_connection_timeouts_total", POOL)},
+            ),
+            Panel(
+                "No connection",
+                "cps",
+                "Requests that got none: the wait ran out, or none could be opened.",
+                {
+                    f"{WHO} {{{{{POOL}}}}} {{{{error_type}}}}": rate(
+                        "mongodb_connection_check_out_failures_total", POOL, "error_type"
+                    )
+                },
+            ),
+            Panel(
+                "Pools cleared",
+                "cpm",
+                "A minute. The driver gave up all connections of a pool after an error: a failover, a broken network.",
+                {
+                    f"{WHO} {{{{{POOL}}}}} {{{{error_type}}}}": "60 * "
+                    + rate("mongodb_pool_cleared_total", POOL, "error_type")
+                },
             ),
             Panel(
                 "Time waited for a connection",

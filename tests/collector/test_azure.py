@@ -87,8 +87,8 @@ def test_the_suspects_have_the_thresholds_of_the_diagnosis() -> None:
         thresholds.CHURN_CLIENTS_PER_MINUTE,
         thresholds.CHURN_SHARE_ENDED,
         thresholds.GROWTH_CLIENTS,
-        thresholds.POOL_WAIT,
-        thresholds.POOL_TIMEOUTS,
+        thresholds.CONNECTION_WAIT,
+        thresholds.CONNECTION_TIMEOUTS,
         thresholds.SERVER_SELECTION_FAILURES,
         thresholds.LOOP_DELAY,
         0,  # windows of a pool in which it was exhausted; the next test
@@ -102,11 +102,11 @@ def test_the_suspects_have_the_thresholds_of_the_diagnosis() -> None:
 
 
 def test_an_exhausted_pool_is_one_by_the_same_thresholds() -> None:
-    """All threads busy, and a queue."""
+    """Work that waited for long, or all threads busy and a queue."""
     assert (
-        f"busy / most >= {thresholds.POOL_BUSY:g} and queued > {thresholds.POOL_QUEUED}"
-        in QUERIES["01-suspects"]
-    )
+        f"waited >= {thresholds.POOL_WAIT:g}"
+        f" or (busy / most >= {thresholds.POOL_BUSY:g} and queued > {thresholds.POOL_QUEUED})"
+    ) in QUERIES["01-suspects"]
 
 
 def test_no_query_takes_the_extremes_of_a_point() -> None:

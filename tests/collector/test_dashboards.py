@@ -26,7 +26,7 @@ from otelcol import COLLECTOR, exposed
 from otelcol import running as running_collector
 from prometheus import Prometheus
 from prometheus import running as running_prometheus
-from promql import label, name_of, parsed
+from promql import name_of, parsed
 
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = sorted((COLLECTOR / "grafana").glob("*.json"))
@@ -307,12 +307,3 @@ def test_each_panel_shows_what_the_application_reported(scraped: Prometheus) -> 
                 empty.append(name)
     assert empty == []
     assert shown > 20
-
-
-def test_the_labels_of_the_shapes_are_those_of_the_series(scraped: Prometheus) -> None:
-    """What stands for the package's metrics here has its names and attributes."""
-    for metric in METRICS:
-        for name in exposed_names(metric.name, OURS[metric.name]):
-            for series in scraped.query(f'{name}{{job="shop"}}'):
-                labels = set(series["metric"]) - {"__name__", "job", "instance", "le"}
-                assert labels <= {label(key) for key in metric.attributes}, name

@@ -27,10 +27,10 @@ ALERTS = {
 COMPARED = {
     "MongoClientPerCall": (thresholds.CHURN_CLIENTS_PER_MINUTE, thresholds.CHURN_SHARE_ENDED),
     "MongoClientsKept": (thresholds.GROWTH_CLIENTS,),
-    "MongoPoolExhausted": (thresholds.POOL_WAIT, thresholds.POOL_TIMEOUTS),
+    "MongoPoolExhausted": (thresholds.CONNECTION_WAIT, thresholds.CONNECTION_TIMEOUTS),
     "MongoServerUnreachable": (thresholds.SERVER_SELECTION_FAILURES,),
     "EventLoopBlocked": (thresholds.LOOP_DELAY,),
-    "ThreadPoolExhausted": (thresholds.POOL_BUSY, thresholds.POOL_QUEUED),
+    "ThreadPoolExhausted": (thresholds.POOL_WAIT, thresholds.POOL_BUSY, thresholds.POOL_QUEUED),
     "ShortOfMemory": (
         thresholds.MEMORY_UTILIZATION,
         thresholds.MAJOR_FAULTS_PER_SECOND,
@@ -117,7 +117,7 @@ CREATED, CLOSED = (
 
 def waits(over: float) -> dict[str, str]:
     """Check-outs of which a share takes longer than the threshold, twice as long at most."""
-    limit = thresholds.POOL_WAIT
+    limit = thresholds.CONNECTION_WAIT
     return {
         f'{BUCKET}"{limit:g}"}}': counter(100 * (1 - over)),
         f'{BUCKET}"{2 * limit:g}"}}': counter(100),
@@ -216,6 +216,26 @@ CASES = [
             f"cpython_thread_pool_thread_busy{{{THREADS}}}": gauge(4),
             f"cpython_thread_pool_thread_limit{{{THREADS}}}": gauge(4),
             f"cpython_thread_pool_queue_length{{{THREADS}}}": gauge(1),
+        },
+    ),
+    Case(
+        "ThreadPoolExhausted",
+        "work waited too long",
+        True,
+        {
+            f"cpython_thread_pool_work_item_wait_max_seconds{{{THREADS}}}": gauge(
+                thresholds.POOL_WAIT * ENOUGH
+            )
+        },
+    ),
+    Case(
+        "ThreadPoolExhausted",
+        "work waited a while",
+        False,
+        {
+            f"cpython_thread_pool_work_item_wait_max_seconds{{{THREADS}}}": gauge(
+                thresholds.POOL_WAIT * LITTLE
+            )
         },
     ),
     Case(

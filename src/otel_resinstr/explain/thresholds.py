@@ -20,11 +20,11 @@ LOOP_DELAY = 0.1
 """Seconds. What a person notices (https://www.nngroup.com/articles/response-times-3-important-limits/); a loop that
 shares a busy machine stays below it, and the probe takes a stack from here on (`OTEL_RESINSTR_EVENTLOOP_THRESHOLD`)."""
 
-POOL_WAIT = 0.1
+CONNECTION_WAIT = 0.1
 """Seconds, of the 99th percentile of the waits for a connection. A check-out from a pool that has one free takes
 microseconds; and see `LOOP_DELAY`: the caller waits as long."""
 
-POOL_TIMEOUTS = 0
+CONNECTION_TIMEOUTS = 0
 """Waits for a connection that ran out. Each one more than none is an error in the application."""
 
 SERVER_SELECTION_FAILURES = 0
