@@ -952,7 +952,8 @@ MONGODB_SERVER_HEARTBEAT_DURATION = Metric(
     unit="s",
     description="How long a server took to answer a heartbeat that was not awaited, or to fail to (`error.type`).",
     origin=Origin.OURS,
-    attributes=(SERVER_ADDRESS, ERROR_TYPE),
+    attributes=(SERVER_ADDRESS,),
+    sometimes=(ERROR_TYPE,),
     precedent="the events of the driver specification's server monitoring",
     boundaries=_DB_BOUNDARIES,
 )

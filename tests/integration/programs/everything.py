@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from pymongo import AsyncMongoClient, CursorType, MongoClient
-from pymongo.errors import WaitQueueTimeoutError
+from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError, WaitQueueTimeoutError
 
 URI = os.environ["MONGODB_URI"]
 
@@ -36,6 +36,25 @@ def drop_some():
 def misspell():
     with contextlib.suppress(ValueError):
         MongoClient(URI, readPreference="nearby")
+
+
+def ask_nobody():
+    """Of a server that is not there."""
+    with contextlib.suppress(ServerSelectionTimeoutError):
+        find(MongoClient("127.0.0.1", 1, serverSelectionTimeoutMS=200))
+
+
+def lose_the_connection(client):
+    """In the middle of a command, as when a server is restarted."""
+    client.admin.command(
+        {
+            "configureFailPoint": "failCommand",
+            "mode": {"times": 1},
+            "data": {"failCommands": ["find"], "closeConnection": True, "appName": "unlucky"},
+        }
+    )
+    with contextlib.suppress(AutoReconnect):
+        find(MongoClient(URI, appName="unlucky", retryReads=False))
 
 
 def wait_in_vain(client):
@@ -75,7 +94,7 @@ async def block():
     client = AsyncMongoClient(URI)
     await client.shop.orders.find_one()
     time.sleep(0.3)  # noqa: ASYNC251  the mistake that is to be found
-    await asyncio.sleep(0.3)  # the loop runs again, and the end of the block is seen
+    await asyncio.sleep(2)  # the loop runs again: the end of the block is seen, and how busy the loop is
     return client
 
 
@@ -84,7 +103,10 @@ find(kept)
 close_one()
 drop_some()
 misspell()
-wait_in_vain(MongoClient(URI, maxPoolSize=1, waitQueueTimeoutMS=50, retryReads=False))
+ask_nobody()
+lose_the_connection(kept)
+small = MongoClient(URI, maxPoolSize=1, waitQueueTimeoutMS=50, retryReads=False)
+wait_in_vain(small)
 kept_too = asyncio.run(block())
 
 reports = ThreadPoolExecutor(1, "reports")
