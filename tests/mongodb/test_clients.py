@@ -645,3 +645,18 @@ def test_without_the_other_probes_clients_are_still_counted(server, sink, start)
     use(pymongo.MongoClient(server.uri))
     gc.collect()
     assert 0 == sink.collect().points(ACTIVE)["sync", HERE]
+
+
+def test_what_is_noted_is_told_in_its_order_and_bounded(start):
+    """Where the thread that tells cannot run, memory does not grow for ever."""
+    clients = Clients()
+    start(clients)
+    told = []
+    for number in range(module._NOTES + 2):
+        clients.later(told.append, number)
+    clients._tell()
+
+    assert list(range(module._NOTES)) == told
+    clients.later(told.append, "again")
+    clients._tell()
+    assert "again" == told[-1]

@@ -214,6 +214,19 @@ def test_at_most_so_many_a_second_and_the_rest_is_counted(server, sink, start):
     assert {("mongodb.client",): 4} == sink.collect().points(semconv.RESINSTR_SPAN_SUPPRESSED)
 
 
+def test_lives_of_connections_are_limited_too(server, sink, start):
+    """The connection ends before its client, and takes the one that there is."""
+    start(*made(Clients(), rate=1, clock=lambda: 1000.0))
+    use(pymongo.MongoClient(server.uri)).close()
+    use(pymongo.MongoClient(server.uri)).close()
+    told(sink, "mongodb.connection")
+
+    assert [] == sink.spans("mongodb.client")
+    assert {("mongodb.client",): 2, ("mongodb.connection",): 1} == sink.collect().points(
+        semconv.RESINSTR_SPAN_SUPPRESSED
+    )
+
+
 class Watch(SpanProcessor):
     """Sees where spans are made."""
 

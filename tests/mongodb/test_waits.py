@@ -447,6 +447,17 @@ def test_a_wait_that_ran_out_while_there_was_room_blames_the_opening(sink, start
     assert {"mongodb.pool.max", "mongodb.pool.pending"} & set(event.attributes) == set()
 
 
+def test_a_driver_that_does_not_say_how_long_it_took(sink, start):
+    """Unknown is no wait; the connection is used all the same."""
+    story = Story(start)
+    story.open(1)
+    story.check_out(1, None)
+    story.look()
+
+    assert [] == sink.spans()
+    assert 1 == story.client.connections.pool(ADDRESS).used
+
+
 @pytest.mark.parametrize(
     ("reason", "error"),
     [
