@@ -426,6 +426,16 @@ def test_a_driver_that_does_not_list_its_clients_has_none_from_before(
     assert [] == caplog.messages
 
 
+def test_a_client_that_is_found_twice_is_counted_once(server, sink, start, monkeypatch):
+    """As one that another thread constructs while we start: the driver lists it, and we have it already."""
+    with pymongo.MongoClient(server.uri, connect=False) as before:
+        found = {pymongo.MongoClient: [before, before]}
+        monkeypatch.setattr(module._driver, "existing", lambda kind: found.get(kind, []))
+        start(Clients())
+
+        assert {("sync", HERE): 1} == sink.collect().points(ACTIVE)
+
+
 def test_a_driver_that_hides_its_pools_has_no_sockets_of_clients_from_before(
     server, sink, start, monkeypatch
 ):
