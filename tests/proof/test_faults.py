@@ -124,6 +124,8 @@ HIDDEN = {
     "hide_listeners": None,
     "remove_listeners": None,
     "other_tracers": (),
+    "owns": False,
+    "handled_error": None,
 }
 
 
