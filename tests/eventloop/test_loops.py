@@ -524,6 +524,10 @@ def test_a_loop_that_waits_is_not_woken(loops, ticker, listening, clock, rest, l
     clock.stir = 0.0
     clock.now += 0.1
     ticks.tick()
+    assert 3 == len(listening.looks)  # nothing is told at once of a loop that sleeps
+    clock.stir = 1e-9
+    clock.now += 0.1
+    ticks.tick()
     beats = [running.beat for running in loops.running()]
     spinning.stop()
 
@@ -533,6 +537,7 @@ def test_a_loop_that_waits_is_not_woken(loops, ticker, listening, clock, rest, l
         (0.0, 0.0, True, begin + 0.1),
         (0.05, 0.05, True, begin + 0.25),
         (0.0, 0.0, True, begin + 0.35),
+        (0.0, 0.0, True, begin + 0.45),
     ] == listening.looks
 
 
@@ -591,6 +596,26 @@ def test_loops_that_sleep_are_looked_at_less_often(loops, ticker, clock, rest, s
         waits.append(loops._round())
 
     assert [0.1, 0.15, 0.15, 0.1] == [pytest.approx(wait) for wait in waits]
+
+
+def test_looks_at_loops_that_sleep_are_told_together(loops, ticker, listening, clock, rest, spin):
+    """Eight at a time, or when one wakes up; a loop that has begun meanwhile has no part in it."""
+    clock.stir = 0.0
+    ticks = ticker(loops, listening)
+    spin(asyncio.new_event_loop())
+    rest()
+    counts = []
+    for _ in range(10):
+        ticks.tick()
+        counts.append((len(listening.looks), len(listening.samples)))
+        clock.now += 0.1
+    spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    counts.append((len(listening.looks), len(listening.samples)))
+
+    assert [(1, 1)] * 8 + [(9, 2)] * 2 + [(12, 5)] == counts
+    assert [0.0, 0.8, 0.1, 0.1, 0.0] == [pytest.approx(sample.seconds) for sample in listening.samples]
 
 
 def test_looks_are_at_random(clock):

@@ -130,6 +130,15 @@ class Running:
         """Whether its thread has had no CPU since it was seen to wait, so that it waits still."""
         return self.free and self._stir == 0.0
 
+    def sleeps(self) -> bool:
+        """Whether it will be found asleep, if it is measured now."""
+        return self.free and self._cpu is not None and self._clocks.thread(self._clock) == self._cpu
+
+    def nap(self, at: float) -> Sample:
+        """What there is to say of it, if it has slept until *at*."""
+        self._stir, self._lag = 0.0, 0.0
+        return self.sample(at, busy=False)
+
     def strained(self) -> bool:
         """Whether others hold the GIL, and the loop's thread does something: perhaps it only looks as if it waited."""
         return self._lag >= contended() and asks(self._stir)

@@ -55,6 +55,8 @@ _TOLERANCE = 0.1
 # Loops of which none has done anything since the last look are looked at that many periods later.
 _QUIET = 1.5
 
+_NAPS = 8  # looks at loops that sleep are told together
+
 _SOONEST = 0.001  # seconds between two looks, at least
 _NEVER = 1e6  # seconds, until looks are taken that are not to be taken
 
@@ -153,6 +155,7 @@ class Loops:
         self._running: dict[int, Running] = {}  # by thread; changed by the loops' threads, one step at a time
         self._stopped: deque[Running] = deque()
         self._due: float | None = None  # when to look the next time
+        self._naps: list[tuple[float, float, float]] = []  # looks at sleeping loops that were not told yet
         self._queue: tuple[float, float] | None = (
             None  # when we asked how long our thread was kept waiting, and that
         )
@@ -260,8 +263,16 @@ class Loops:
         lag = 0.0 if self._due is None else max(0.0, now - self._due)
         # So late that looks were left out: the process was stopped, or this thread got no CPU or not the GIL.
         unseen = lag if lag >= max(self.period, _TOLERANCE) else 0.0
-        queued = self._queued(now, unseen)
         process = self.clocks.process()
+        if self._all_sleep() and not unseen:
+            self._naps.append((now, lag, process))
+            if len(self._naps) < _NAPS:
+                return self._plan(now, quiet=True)
+            self._queued(now, unseen)
+            self._tell_of_naps()
+            return self._plan(now, quiet=True)
+        queued = self._queued(now, unseen)
+        self._tell_of_naps()
         frames = stacks()
         # Our own frame would hold itself by way of these, and with it those of the application.
         frames.pop(threading.get_ident(), None)
@@ -283,6 +294,23 @@ class Loops:
             self._look(running, now, lag, found, waiting=waiting)
         self._tell(found, process)
         return self._plan(now, quiet=quiet)
+
+    def _all_sleep(self) -> bool:
+        if self._stopped or not self._running:
+            return False
+        return all(running.sleeps() for running in list(self._running.values()))
+
+    def _tell_of_naps(self) -> None:
+        """Tell of the looks at which all loops slept: together, since nothing is as frequent, and as dull."""
+        if self._naps:
+            found = _Found()
+            last, _, process = self._naps[-1]
+            for running in list(self._running.values()):
+                if running.since < self._naps[0][0]:  # it did not begin meanwhile
+                    found.samples.append((running, running.nap(last)))
+                    found.looks += ((running, Look(lag, lag, over=True, at=at)) for at, lag, _ in self._naps)
+            self._naps.clear()
+            self._tell(found, process)
 
     def _look(self, running: Running, now: float, lag: float, found: _Found, *, waiting: bool) -> None:
         since = self._answer(running, now, found)
