@@ -48,6 +48,7 @@ class Work:
     def __init__(self) -> None:
         self._begun = threading.Semaphore(0)
         self.release = threading.Event()
+        self.times: list[None] = []  # one for each time that it has begun
 
     def __call__(self, result: Any = None) -> Any:
         self.enter()
@@ -57,6 +58,7 @@ class Work:
     def enter(self) -> None:
         """Say that it has begun."""
         self._begun.release()
+        self.times.append(None)
 
     def begun(self, times: int) -> None:
         """Wait until it has begun so many times."""

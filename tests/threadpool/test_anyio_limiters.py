@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import traceback
@@ -63,8 +64,7 @@ def test_a_limiter_whose_state_is_known(watch, collect, work, clock, run):
             for _ in range(5):
                 tasks.start_soon(anyio.to_thread.run_sync, work)
             await until(lambda: number(collect(), CPYTHON_THREAD_POOL_QUEUE_LENGTH) == 3)
-            await anyio.lowlevel.checkpoint()
-            work.begun(2)
+            await until(lambda: len(work.times) == 2)
             clock.now += 2.0
             seen.append(collect().as_dict())
             workers = [thread for thread in threading.enumerate() if thread.name == "AnyIO worker thread"]
@@ -105,8 +105,6 @@ def test_after_its_loop_a_limiter_is_gone(watch, collect, run):
     """The series stays, with zeros; there is no limit any more."""
     watch()
     run(lambda: anyio.to_thread.run_sync(int))
-    import gc
-
     gc.collect()
     collected = collect()
 
@@ -134,7 +132,7 @@ def test_a_limiter_that_is_passed(watch, collect, work, clock, run, made):
             for _ in range(2):
                 tasks.start_soon(lambda: anyio.to_thread.run_sync(work, limiter=limiter))
             await until(lambda: number(collect(), CPYTHON_THREAD_POOL_QUEUE_LENGTH, CUSTOM) == 1)
-            work.begun(1)
+            await until(lambda: len(work.times) == 1)
             clock.now += 1.0
             seen.append(collect())
             work.end()
@@ -210,6 +208,7 @@ def test_callers_that_gave_up_are_forgotten(start, pools, work, run):
                         inner.start_soon(anyio.to_thread.run_sync, int)
                     await until(lambda: pools.all()[0].queued() == 20)
                     inner.cancel_scope.cancel()
+                gc.collect()  # tasks that were cancelled may refer to themselves
             work.end()
 
     run(main)
