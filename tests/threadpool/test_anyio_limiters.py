@@ -193,27 +193,51 @@ def test_a_caller_that_gives_up_is_not_counted(watch, collect, work, run):
 
 
 def test_callers_that_gave_up_are_forgotten(start, pools, work, run):
-    """However many there are: nothing is kept of a task that is gone, but for a few at a time."""
+    """When there have become many of them, those whose task is gone are let go of."""
     limiters = AnyioLimiters(pools)
     start(pools, limiters)
+    left = []
 
     async def main():
         anyio.to_thread.current_default_thread_limiter().total_tokens = 1
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, work)
-            await until(lambda: pools.all() and pools.all()[0].busy() == 1)
-            for _ in range(20):
-                async with anyio.create_task_group() as inner:
-                    for _ in range(20):
-                        inner.start_soon(anyio.to_thread.run_sync, int)
-                    await until(lambda: pools.all()[0].queued() == 20)
-                    inner.cancel_scope.cancel()
-                gc.collect()  # tasks that were cancelled may refer to themselves
+            await until(lambda: len(work.times) == 1)
+            async with anyio.create_task_group() as inner:
+                for _ in range(20):
+                    inner.start_soon(anyio.to_thread.run_sync, int)
+                await until(lambda: pools.all()[0].queued() == 20)
+                inner.cancel_scope.cancel()
+            left.append(len(limiters._calls))
             work.end()
+        gc.collect()  # tasks that were cancelled may refer to themselves
+        limiters._prune_at = 0
+        await anyio.to_thread.run_sync(int)
+        left.append(len(limiters._calls))
 
     run(main)
 
-    assert len(limiters._calls) <= 64 + 20
+    assert [21, 0] == left
+
+
+def test_a_call_from_before_us(watch, collect, work, run):
+    """It goes on and is not counted; those that follow are, through whichever limiter."""
+
+    async def main():
+        limiter = anyio.CapacityLimiter(1)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(lambda: anyio.to_thread.run_sync(work, limiter=limiter))
+            await until(lambda: len(work.times) == 1 and limiter.statistics().tasks_waiting == 1)
+            watch()
+            work.end()
+        await anyio.to_thread.run_sync(int)
+        await anyio.to_thread.run_sync(int, limiter=limiter)
+        await anyio.to_thread.run_sync(int, limiter=limiter)
+
+    run(main)
+
+    assert {DEFAULT: 1, CUSTOM: 2} == collect().points(CPYTHON_THREAD_POOL_WORK_ITEM_COUNT)
 
 
 def test_results_and_errors_are_as_without_us(watch, run):

@@ -34,7 +34,7 @@ from otel_resinstr.semconv import (
     CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_MAX,
     CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_TIME,
 )
-from otel_resinstr.threadpool.executors import Executors
+from otel_resinstr.threadpool.executors import Executor, Executors
 from otel_resinstr.threadpool.pools import EXECUTOR, LOOP_DEFAULT, Pools
 from support import Sink, run_python
 
@@ -96,6 +96,7 @@ def test_the_default_executor_of_a_loop(watch, collect, loop_class, name, way):
 def test_an_executor_that_a_loop_is_handed(watch, collect, executor, loop_class):
     """From then on it is the default of the loop; what it did before stays counted where it was."""
     watch()
+    executor(1)
     pool = executor(2)
     pool.submit(int).result()
     loop = loop_class()
@@ -696,6 +697,18 @@ def test_an_executor_without_a_queue(start, collect, pools):
     del strange
 
     assert {"threads": 0, "limit": 3, "busy": 0, "finished": 0} == found
+
+
+def test_what_is_known_of_an_executor_when_its_queue_is_not(pools, clock, monkeypatch):
+    """Gone with the executor, or too long to be looked into for what is no work."""
+    pool = ThreadPoolExecutor(1, "job")
+    known = Executor(pool, pools.series("job", EXECUTOR), thread._WorkItem, clock)
+    monkeypatch.setattr("otel_resinstr.threadpool._internals._MOST", 0)
+    pool.shutdown()
+    shut_down = known.queued()
+    del pool
+
+    assert (1, 0, None, False) == (shut_down, known.queued(), known.waiting_since(), known.exists())
 
 
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])

@@ -42,7 +42,7 @@ class Executor:
         """Since when which thread runs a work item; changed by that thread only, in one step."""
         self._kind = kind
         self._seen = Seen(clock)
-        self._threads: dict[int, weakref.ref[threading.Thread]] = {}
+        self._threads: dict[int | None, weakref.ref[threading.Thread]] = {}
         self._queue: weakref.ref[Any] | None = None
         self.look()
 
@@ -58,13 +58,14 @@ class Executor:
 
     def add(self, thread: threading.Thread) -> None:
         """Note a thread of the executor."""
-        if thread.ident is not None:
-            self._threads[thread.ident] = weakref.ref(thread)
+        self._threads[thread.ident] = weakref.ref(thread)
 
     def _alive(self) -> list[int]:
         self.look()
         found = [(ident, ref()) for ident, ref in list(self._threads.items())]
-        return [ident for ident, thread in found if thread is not None and thread.is_alive()]
+        return [
+            ident for ident, thread in found if ident is not None and thread is not None and thread.is_alive()
+        ]
 
     def exists(self) -> bool:
         """Whether there is anything left of it."""
