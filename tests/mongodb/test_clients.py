@@ -313,7 +313,7 @@ def test_async_clients_that_were_dropped_and_collected_count_no_longer(server, s
         for _ in range(5):
             await pymongo.AsyncMongoClient(server.uri).admin.command("ping")
         dropped = sink.collect().points(semconv.DB_CLIENT_CONNECTION_MAX)
-        gc.collect(0)  # what is young is closed; what else remembers the client may be older
+        gc.collect()
         for _ in range(500):
             if sink.collect().points(SOCKETS).get(("pool", HERE)) == 0:
                 break
