@@ -229,7 +229,9 @@ def test_a_loop_in_the_child_is_watched():
     run_python(
         FORKING
         + """
-settings = otel_resinstr.Settings(eventloop_period=0.001, disabled_probes=("*.peaks", "host.shortage"))
+settings = otel_resinstr.Settings(
+    eventloop_period=0.001, eventloop_threshold=60.0, disabled_probes=("*.peaks", "host.shortage")
+)
 otel_resinstr.instrument(settings, **sink.providers)
 
 def delays():
