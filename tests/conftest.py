@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import time
@@ -64,6 +65,15 @@ def collect(sink: Sink, start: Callable[..., Running]) -> Callable[..., Collecte
 def machine(tmp_path: Path) -> Callable[[str], Machine]:
     """Copy one of the machines of `fakes`, to be changed."""
     return lambda name: Machine(Path(shutil.copytree(MACHINES / name, tmp_path / name)))
+
+
+@pytest.fixture
+def no_earlier_pools() -> Iterator[None]:
+    """Thread pools that other tests, or libraries such as motor, have made in this process are not found."""
+    gc.collect()
+    gc.freeze()  # what is frozen is not among the objects of the garbage collector
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

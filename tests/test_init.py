@@ -14,6 +14,8 @@ from otel_resinstr.instrumentors import SUBJECTS, HostInstrumentor, ProcessInstr
 from otel_resinstr.semconv import METRICS, Kind
 from support import Sink, own_threads, run_python
 
+pytestmark = pytest.mark.usefixtures("no_earlier_pools")
+
 
 def of_this_machine():
     """What the host probes have to say: cgroups, pressure and swap are not everywhere."""

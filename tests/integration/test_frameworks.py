@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +89,7 @@ def test_a_client_for_each_request_is_seen_everywhere(framework, instrumented, c
     eventually(lambda: answers(program, port), seconds=60)
     for number in range(REQUESTS):
         place(port, number)
+        time.sleep(0.1)  # what is over at once is no churn
 
     line = 1 + next(
         number

@@ -11,6 +11,7 @@ from itertools import count
 import pymongo
 import pytest
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
+from pymongo import monitoring
 from pymongo.errors import InvalidURI, OperationFailure
 
 from otel_resinstr import semconv
@@ -79,9 +80,13 @@ def theirs():
     Once for all: when it is instrumented again, it goes on with the provider that it had first.
     """
     sink, instrumentor = Sink(), PymongoInstrumentor()
+    before = list(monitoring._LISTENERS.command_listeners)
     instrumentor.instrument(tracer_provider=sink.tracer_provider)
     yield sink
     instrumentor.uninstrument()
+    # It knows no way back: its listener stays registered, with its first provider.
+    monitoring._LISTENERS.command_listeners[:] = before
+    instrumentor._commandtracer_instance = None
     sink.shutdown()
 
 

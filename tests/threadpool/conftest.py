@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 PATIENCE = 30.0  # seconds after which what should have happened will not
 
 
+@pytest.fixture(autouse=True)
+def pools_of_the_test(no_earlier_pools: None) -> None:
+    """Each test finds its own pools, and no others."""
+
+
 class FakeTicker:
     """Calls when the test says so, in the test's own thread."""
 

@@ -17,6 +17,7 @@ import pytest
 import uvloop
 from anyio._backends import _asyncio as backend
 
+from mongo import eventually
 from otel_resinstr.semconv import (
     CPYTHON_THREAD_POOL_QUEUE_LENGTH,
     CPYTHON_THREAD_POOL_THREAD_BUSY,
@@ -106,6 +107,8 @@ def test_after_its_loop_a_limiter_is_gone(watch, collect, run):
     watch()
     run(lambda: anyio.to_thread.run_sync(int))
     gc.collect()
+    # The caller has its result a moment before the thread is done with it.
+    eventually(lambda: number(collect(), CPYTHON_THREAD_POOL_WORK_ITEM_COUNT) == 1)
     collected = collect()
 
     assert [0, None, 0, 0, 1] == [
