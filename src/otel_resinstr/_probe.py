@@ -256,7 +256,8 @@ class Running:
 
 def _is_a_handlers(error: Exception) -> bool:
     """Whether a signal handler raised *error*, as those do that limit the time of a task, in the middle of our code."""
+    found = False
     with contextlib.suppress(RecursionError):  # then it is ours too
         handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
-        return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
-    return False
+        found = any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+    return found

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import copy
 import inspect
 
 import pymongo
@@ -124,3 +125,10 @@ def test_a_listener_that_breaks_leaves_the_application_alone(server, probes, sin
         "mongodb.client.created",
         "mongodb.client.socket.count",
     ] == sink.collect().names()
+
+
+def test_a_listener_is_its_own_copy(probes):
+    """An application copies its client's options, ours among them where the driver lets it be seen; it has locks."""
+    listener = PoolListener(probes.clients, None)
+
+    assert listener is copy.deepcopy(listener)

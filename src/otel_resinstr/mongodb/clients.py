@@ -748,9 +748,10 @@ def _first_host(host: Any, default: str) -> str:
 
 def _is_driver(frame: FrameType | None) -> bool:
     """Whether the driver itself constructs a client: the first frame outside of us is one of its own."""
-    while frame is not None:
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package not in ("otel_resinstr", "wrapt"):
-            return package == "pymongo"
+    while frame is not None and _package(frame) in {"otel_resinstr", "wrapt"}:
         frame = frame.f_back
-    return False
+    return _package(frame) == "pymongo"
+
+
+def _package(frame: FrameType | None) -> str:
+    return "" if frame is None else str(frame.f_globals.get("__name__")).partition(".")[0]
