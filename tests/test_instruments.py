@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
 import threading
 
 import pytest
@@ -313,6 +316,28 @@ def test_a_record_in_the_middle_of_another_waits_for_it():
     recorder.record(3, {})
 
     assert [(1, {"in": "thread"}), (2, {"in": "handler"}), (3, {})] == histogram.recorded
+    assert not _instruments._recording
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no alarm there")
+def test_a_handler_that_raises_in_the_middle_of_records_leaves_no_thread_behind(sink):
+    """Wherever it strikes: what the thread records later is recorded."""
+    recorder = Instruments(sink.meter_provider).histogram(metric(Kind.HISTOGRAM))
+
+    def out_of_time(_number, _frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    try:
+        for number in range(300):
+            with contextlib.suppress(TimeoutError):
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + number % 7 * 0.0001)
+                while True:
+                    recorder.record(1, {})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
     assert not _instruments._recording
 
 

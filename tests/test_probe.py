@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import sys
@@ -329,8 +330,28 @@ def test_what_is_to_end_the_application_passes(error, library, sink, start, capl
     assert [] == lines(caplog)
 
 
+def out_of_time(_number, _frame):
+    raise TimeoutError
+
+
+class OutOfTime:
+    """A handler that is no function."""
+
+    __call__ = staticmethod(out_of_time)
+
+
+class OutOfTimeToo:
+    """And one with a method of its own."""
+
+    def __call__(self, number, frame):
+        raise TimeoutError
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no alarm there")
-def test_what_a_signal_handler_raises_goes_on_to_the_application(start, library):
+@pytest.mark.parametrize(
+    "handler", [out_of_time, functools.partial(out_of_time), OutOfTime(), OutOfTimeToo()]
+)
+def test_what_a_signal_handler_raises_goes_on_to_the_application(start, library, handler):
     """A limit on the time of a task may run out in the middle of our code: that ends the task, and not the probe."""
 
     class Watching(Healthy):
@@ -342,12 +363,9 @@ def test_what_a_signal_handler_raises_goes_on_to_the_application(start, library)
             self.lease = lease
             lease.patch(library, "work", self.work)
 
-    def out_of_time(_number, _frame):
-        raise TimeoutError
-
     probe = Watching(library)
     start(probe)
-    before = signal.signal(signal.SIGALRM, out_of_time)
+    before = signal.signal(signal.SIGALRM, handler)
     try:
         with pytest.raises(TimeoutError):
             library.work(1)

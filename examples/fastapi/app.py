@@ -3,11 +3,11 @@
 
     pip install fastapi uvicorn 'otel-resinstr[mongodb,otlp]' opentelemetry-instrumentation-fastapi
     opentelemetry-instrument uvicorn app:app --port 8000
-    for order in 1 2 3 4 5 6 7 8 9 10; do curl http://127.0.0.1:8000/orders/$order; done
+    for order in $(seq 12); do curl http://127.0.0.1:8000/orders/$order; sleep 0.4; done
 
 Each request constructs a client, by way of a dependency, even though it is closed. In the trace of each request there
-is `mongodb.client.create` with this file and its line; `mongodb.client.created` counts them by that line; and the
-tenth request writes one line to the log, which says what it costs and what to do.
+is `mongodb.client.create` with this file and its line; `mongodb.client.created` counts them by that line; and
+once it goes on for more than a moment one line in the log says what it costs and what to do.
 """
 
 import os

@@ -3,11 +3,11 @@
 
     pip install flask 'otel-resinstr[mongodb,otlp]' opentelemetry-instrumentation-flask
     opentelemetry-instrument flask --app app run --port 8000
-    for order in 1 2 3 4 5 6 7 8 9 10; do curl http://127.0.0.1:8000/orders/$order; done
+    for order in $(seq 12); do curl http://127.0.0.1:8000/orders/$order; sleep 0.4; done
 
 Each request constructs a client, which opens connections and starts threads of its own. In the trace of each request
 there is `mongodb.client.create` with this file and its line; `mongodb.client.created` counts them by that line; and
-the tenth request writes one line to the log, which says what it costs and what to do.
+once it goes on for more than a moment one line in the log says what it costs and what to do.
 """
 
 import os

@@ -89,8 +89,8 @@ class Recorder:
         if thread in _recording:
             _interrupted.append((self._histogram, value, attributes))
             return
-        _recording.add(thread)
         try:
+            _recording.add(thread)  # inside: a handler that raises may do so at any line
             self._histogram.record(value, attributes)
             while _interrupted:
                 with contextlib.suppress(IndexError):  # another thread has taken it
@@ -105,7 +105,7 @@ _recording: set[int] = set()
 _fork.add_at_last(
     _recording.clear
 )  # the parent's other threads are not in the child, but their numbers may be
-_interrupted: deque[tuple[Histogram, float, Mapping[str, AttributeValue] | None]] = deque()
+_interrupted: deque[tuple[Histogram, float, Mapping[str, AttributeValue] | None]] = deque(maxlen=1000)
 
 
 def _callback(

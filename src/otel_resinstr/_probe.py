@@ -88,7 +88,8 @@ class Lease:
     def guard(self, function: Callable[..., _T], *args: Any) -> _T | None:
         """Call *function*; None if it raises, which ends the lease, and None once the lease has ended.
 
-        What the application's own signal handler raises meanwhile is the application's, and goes on to it.
+        What the application's own signal handler raises meanwhile is the application's, and goes on to whoever has called
+        us: to the application, but where that is a library which swallows what a listener raises, as pymongo does.
         """
         if self.ended:
             return None
@@ -258,6 +259,12 @@ def _is_a_handlers(error: Exception) -> bool:
     """Whether a signal handler raised *error*, as those do that limit the time of a task, in the middle of our code."""
     found = False
     with contextlib.suppress(RecursionError):  # then it is ours too
-        handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
+        handlers = {_code(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
         found = any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
     return found
+
+
+def _code(handler: Any) -> Any:
+    """The code of a function, of what a partial one calls, or of an object that can be called."""
+    handler = getattr(handler, "func", handler)
+    return getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)

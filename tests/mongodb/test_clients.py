@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import UserList
 
 import motor.motor_asyncio
 import pymongo
@@ -22,6 +23,7 @@ from pymongo.monitoring import ConnectionPoolListener
 
 from mongo import clients_of, driver_threads, eventually, sockets_to
 from otel_resinstr import semconv
+from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.mongodb import clients as module
 from otel_resinstr.mongodb._listener import CommandsListener, PoolListener
 from otel_resinstr.mongodb.clients import Clients
@@ -171,8 +173,8 @@ def test_a_constructor_that_raises_late_leaves_no_sockets(server, sink, probes):
     assert agree(sink, server, 0, 0)
 
 
-def test_the_applications_own_listeners_keep_working(server, probes):
-    """Listeners that the application passes get every event, in any case of the option's name."""
+def test_the_applications_own_listeners_keep_working(server, sink, probes):
+    """Listeners that the application passes get every event, in any sequence and any case of the option's name."""
 
     class Own(ConnectionPoolListener):
         def __init__(self):
@@ -183,11 +185,16 @@ def test_the_applications_own_listeners_keep_working(server, probes):
                 return lambda _event: self.seen.append(name)
             return super().__getattribute__(name)
 
-    for option in ("event_listeners", "EVENT_LISTENERS"):
+    for option, sequence in (
+        ("event_listeners", tuple),
+        ("EVENT_LISTENERS", list),
+        ("event_listeners", UserList),
+    ):
         own = Own()
-        with pymongo.MongoClient(server.uri, **{option: (own,)}) as client:
+        with pymongo.MongoClient(server.uri, **{option: sequence([own])}) as client:
             use(client)
 
+            assert {("sync", HERE): 1} == sink.collect().points(ACTIVE)
         assert "pool_created" == own.seen[0]
         assert {"connection_ready", "connection_checked_in", "pool_closed"} <= set(own.seen)
 
@@ -594,7 +601,7 @@ print(json.dumps(out))
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_forked_child_tells_of_itself(server):
-    """The child has the parent's client, not its pool, and counts from 0; the parent is unaffected."""
+    """The child has the parent's client, not its pool; it counts from 0 what is its own; the parent is unaffected."""
     tests = str(__import__("pathlib").Path(__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", FORK, str(server.port), tests],
@@ -613,7 +620,7 @@ def test_a_forked_child_tells_of_itself(server):
     assert {"active": 1, "created": 0, "closed": 0, "opened": 1, "sockets": 3, "kernel": 3} == out["child"][
         "used"
     ]
-    assert {"active": 0, "created": 0, "closed": 1, "opened": 1, "sockets": 0, "kernel": 0} == out["child"][
+    assert {"active": 0, "created": 0, "closed": 0, "opened": 1, "sockets": 0, "kernel": 0} == out["child"][
         "closed"
     ]
     parent = {"active": 1, "created": 2, "closed": 1, "opened": 2, "sockets": 3, "kernel": 3}
@@ -670,3 +677,30 @@ def test_what_is_noted_is_told_in_its_order_and_bounded(start):
     clients.later(told.append, "again")
     clients._tell()
     assert "again" == told[-1]
+
+
+class Crowded:
+    """A ticker in a process that may not have one more thread, at first."""
+
+    def __init__(self):
+        self.asked = []
+
+    def every(self, seconds, call):
+        self.asked.append(seconds)
+        if len(self.asked) == 1:
+            raise RuntimeError("can't start new thread")
+        return lambda: None
+
+    def settle(self):
+        pass
+
+
+def test_where_no_thread_is_to_be_had_the_next_client_tries_again(sink):
+    """Else nothing would ever be told of any client."""
+    ticker = Crowded()
+    running = Running([Clients()], Telemetry(**sink.providers, ticker=ticker))
+    for _ in range(3):
+        pymongo.MongoClient(connect=False).close()
+    running.stop()
+
+    assert 2 == len(ticker.asked)

@@ -8,7 +8,6 @@ dies exactly as without us.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import re
@@ -16,6 +15,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
@@ -351,7 +351,7 @@ class Clients:
         # The driver takes the names of its options in any case.
         option = next((key for key in kwargs if key.lower() == "event_listeners"), "event_listeners")
         given = kwargs.get(option)
-        if not isinstance(given, (list, tuple, type(None))):
+        if not isinstance(given, (Sequence, type(None))):
             return None  # The driver says what is wrong with it.
         # A client that is made of another's options, by the driver or by the application, brings the other's along.
         own = [listener for listener in given or () if not isinstance(listener, OwnListener)]
@@ -486,6 +486,8 @@ class Clients:
         for client in (*self._live.values(), *self._lingering):
             client.inherited = True
             client.connections.inherit()
+        # Made anew: another thread that iterated over it in the parent would keep it from ever forgetting a pool.
+        self._monitors = weakref.WeakKeyDictionary(dict(self._monitors))
 
     # What is done where nothing is held
 
@@ -515,9 +517,11 @@ class Clients:
         with self._lock:
             begun, self._beats = self._beats, True
         if not begun:
-            # Where no thread may be started (any more), the end of the interpreter tells.
-            with contextlib.suppress(RuntimeError):
+            try:
                 self._lease.every(BEAT, self._tell)
+            except RuntimeError:
+                # No thread may be started (any more): the next client tries again, or the end of the interpreter tells.
+                self._beats = False
 
     def _tell(self) -> None:
         self.live()

@@ -326,7 +326,8 @@ class Ledger:
         self._lease.guard(self._ended, client, reason)
 
     def _ended(self, client: Client, reason: str) -> None:
-        self._closed.add((client.server_address, reason))
+        if not client.inherited:  # what this process has not created it does not close
+            self._closed.add((client.server_address, reason))
         with self._lock:
             line = self._line(client)
             line.active -= 1

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PROCESS_EXIT = "process_exit"
 UNINSTRUMENT = "uninstrument"
 
+_MOST = 10_000  # lives that are kept until they can be told
+
 
 class _Life(NamedTuple):
     """A life that has ended."""
@@ -67,7 +69,7 @@ class Lifecycle:
     def _restart(self) -> None:
         self._suppressed.restart()
         self._bucket = _Bucket(self._rate, self._clock)
-        self._ended: deque[_Life] = deque()
+        self._ended: deque[_Life] = deque(maxlen=_MOST)
 
     def start(self, lease: Lease) -> None:
         """Listen to the ends of all clients and connections."""
