@@ -97,7 +97,7 @@ PROCESS = Dashboard(
             Panel(
                 "Memory, of the limit that binds",
                 "percentunit",
-                "A share of the smallest limit. Alone it is no fault: look at major faults beside it.",
+                "A share of the smallest limit. Alone it is no fault: look at what is left, and at major faults.",
                 {WHO: highest("process_memory_utilization_ratio")},
             ),
             Panel(

@@ -92,8 +92,9 @@ def test_the_suspects_have_the_thresholds_of_the_diagnosis() -> None:
         thresholds.SERVER_SELECTION_FAILURES,
         thresholds.LOOP_DELAY,
         0,  # windows of a pool in which it was exhausted; the next test
-        thresholds.MEMORY_UTILIZATION,
+        thresholds.MEMORY_LEFT,
         thresholds.MAJOR_FAULTS_PER_SECOND,
+        thresholds.MEMORY_STALLED,
         thresholds.OOM_KILLS,
         thresholds.CPU_THROTTLED,
         thresholds.DESCRIPTORS,

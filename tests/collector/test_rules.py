@@ -32,7 +32,7 @@ COMPARED = {
     "EventLoopBlocked": (thresholds.LOOP_DELAY,),
     "ThreadPoolExhausted": (thresholds.POOL_WAIT, thresholds.POOL_BUSY, thresholds.POOL_QUEUED),
     "ShortOfMemory": (
-        thresholds.MEMORY_UTILIZATION,
+        thresholds.MEMORY_LEFT,
         thresholds.MAJOR_FAULTS_PER_SECOND,
         thresholds.MEMORY_STALLED,
     ),
@@ -103,7 +103,12 @@ CHURN = thresholds.CHURN_CLIENTS_PER_MINUTE / 60
 SHARE = thresholds.CHURN_SHARE_ENDED
 BUCKET = f"db_client_connection_wait_time_seconds_bucket{{{POOL}, le="
 THREADS = 'thread_pool_name="worker"'
-MAJOR = 'process_paging_faults_total{system_paging_fault_type="major"}'
+MAJOR = 'system_paging_faults_total{system_paging_fault_type="major"}'
+LEFT = "resinstr_memory_available_min_bytes"
+LIMIT = "resinstr_container_memory_limit_bytes"
+LEFT_OF_MACHINE = "system_memory_linux_available_bytes"
+USED, FREE = (f'system_memory_usage_bytes{{system_memory_state="{state}"}}' for state in ("used", "free"))
+MIB = 2**20
 STALLED = (
     "resinstr_pressure_stall_time_seconds_total"
     '{resinstr_pressure_resource="memory", resinstr_pressure_kind="some", resinstr_pressure_scope="container"}'
@@ -260,39 +265,78 @@ CASES = [
     ),
     Case(
         "ShortOfMemory",
-        "full, and reads back",
+        "a limit: docs/memory.md, other workers have most of it, and tasks stall",
         True,
         {
-            "process_memory_utilization_ratio": gauge(0.95),
+            "process_memory_utilization_ratio": gauge(0.23),
+            LEFT: gauge(12 * MIB),
+            LIMIT: gauge(512 * MIB),
+            LEFT_OF_MACHINE: gauge(6000 * MIB),
+            USED: gauge(6144 * MIB),
+            FREE: gauge(6144 * MIB),
+            STALLED: counter(0.3),
+        },
+    ),
+    Case(
+        "ShortOfMemory",
+        "a neighbour: docs/memory.md, no limit and no pressure files, and the machine reads back",
+        True,
+        {
+            "process_memory_utilization_ratio": gauge(0.06),
+            LEFT: gauge(120 * MIB),
+            LEFT_OF_MACHINE: gauge(300 * MIB),
+            USED: gauge(3284 * MIB),
+            FREE: gauge(300 * MIB),
+            MAJOR: counter(250),
+        },
+    ),
+    Case(
+        "ShortOfMemory",
+        "a neighbour, and a limit that is far away",
+        True,
+        {
+            LEFT: gauge(120 * MIB),
+            LIMIT: gauge(512 * MIB),
+            LEFT_OF_MACHINE: gauge(120 * MIB),
+            USED: gauge(3464 * MIB),
+            FREE: gauge(120 * MIB),
             MAJOR: counter(thresholds.MAJOR_FAULTS_PER_SECOND * ENOUGH),
         },
     ),
     Case(
         "ShortOfMemory",
-        "full, and stalled",
+        "not Linux: the machine's memory is all that is known",
         True,
         {
-            "process_memory_utilization_ratio": gauge(0.95),
+            LEFT: gauge(thresholds.MEMORY_LEFT * LITTLE * 1000 * MIB),
+            USED: gauge(900 * MIB),
+            FREE: gauge(100 * MIB),
             STALLED: counter(thresholds.MEMORY_STALLED * ENOUGH),
         },
     ),
     Case(
         "ShortOfMemory",
-        "full, and nothing waits",
+        "little is left, and nothing waits",
         False,
         {
-            "process_memory_utilization_ratio": gauge(0.95),
+            LEFT: gauge(thresholds.MEMORY_LEFT * LITTLE * 512 * MIB),
+            LIMIT: gauge(512 * MIB),
             MAJOR: counter(thresholds.MAJOR_FAULTS_PER_SECOND * LITTLE),
             STALLED: counter(thresholds.MEMORY_STALLED * LITTLE),
         },
     ),
     Case(
         "ShortOfMemory",
-        "others make the machine read",
+        "enough is left, and the machine reads and waits",
         False,
         {
-            "process_memory_utilization_ratio": gauge(thresholds.MEMORY_UTILIZATION * LITTLE),
+            LEFT: gauge(thresholds.MEMORY_LEFT * ENOUGH * 512 * MIB),
+            LIMIT: gauge(512 * MIB),
+            LEFT_OF_MACHINE: gauge(6000 * MIB),
+            USED: gauge(6144 * MIB),
+            FREE: gauge(6144 * MIB),
             MAJOR: counter(thresholds.MAJOR_FAULTS_PER_SECOND * ENOUGH),
+            STALLED: counter(thresholds.MEMORY_STALLED * ENOUGH),
         },
     ),
     Case("KilledForMemory", "a kill", True, {OOM: counter(0.01)}),

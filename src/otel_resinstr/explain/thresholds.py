@@ -36,13 +36,14 @@ POOL_BUSY = 1.0
 POOL_QUEUED = 0
 """Work items that wait for a thread. Busy threads without a queue are a pool that is used well."""
 
-MEMORY_UTILIZATION = 0.9
-"""Share of the smallest limit that binds. Below it a kernel has room enough for caches; from here on it takes what
-the process needs again soon. Alone it is no fault: `MAJOR_FAULTS_PER_SECOND` or `MEMORY_STALLED` beside it is."""
+MEMORY_LEFT = 0.1
+"""Share of the limit, or of the machine's memory, that is left beside page cache, whoever has the rest. With less the
+kernel takes what is needed again soon, and the probe says that it gets low. Alone it is no fault:
+`MAJOR_FAULTS_PER_SECOND` or `MEMORY_STALLED` beside it is."""
 
 MAJOR_FAULTS_PER_SECOND = 10.0
-"""Major faults a second. A process that has started makes next to none; each is a read from the disk for memory that
-was there before, up to 10 ms on a turning one: a tenth of the time."""
+"""Major faults of the machine a second. Programs that have started make next to none; each is a read from the disk for
+memory that was there before, up to 10 ms on a turning one: a tenth of the time."""
 
 MEMORY_STALLED = 0.1
 """Share of the time in which some task waited for memory (PSI). A tenth of the time is one that users notice; what is
