@@ -88,7 +88,7 @@ def names_in(expression: str) -> set[str]:
     """The metrics that *expression* asks for."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|(by|on) \([^)]*\)', " ", expression)
     found = re.findall(r"[A-Za-z_:][\w:]*\b(?!\s*\()", bare)
-    return {name for name in found if name not in ("and", "or", "offset", "m")}
+    return {name for name in found if name not in ("and", "or", "unless", "offset", "m")}
 
 
 @pytest.fixture(scope="module")

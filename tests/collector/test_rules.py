@@ -82,6 +82,11 @@ def counter(per_second: float) -> str:
     return f"0+{per_second * 30:g}x{SAMPLES}"
 
 
+def late(value: float) -> str:
+    """A counter that appears with what it counts, two minutes and a half before the end, and stays there."""
+    return f"_x25 {value:g}x5"
+
+
 def gauge(value: float) -> str:
     """The same value all the time."""
     return f"{value:g}x{SAMPLES}"
@@ -177,6 +182,12 @@ CASES = [
     ),
     Case(
         "MongoPoolExhausted",
+        "waits ran out before the first export",
+        True,
+        {f"db_client_connection_timeouts_total{{{POOL}}}": late(3)},
+    ),
+    Case(
+        "MongoPoolExhausted",
         "none did lately",
         False,
         {f"db_client_connection_timeouts_total{{{POOL}}}": gauge(3)},
@@ -186,6 +197,27 @@ CASES = [
         "it fails",
         True,
         {'mongodb_client_server_selection_failures_total{error_type="X"}': counter(0.1)},
+    ),
+    Case(
+        "MongoServerUnreachable",
+        "a short outage: the counter appears with it, and stays there",
+        True,
+        {'mongodb_client_server_selection_failures_total{error_type="X"}': late(37)},
+    ),
+    Case(
+        "MongoServerUnreachable",
+        "another error, beside one of long ago",
+        True,
+        {
+            'mongodb_client_server_selection_failures_total{error_type="X"}': gauge(1),
+            'mongodb_client_server_selection_failures_total{error_type="Y"}': late(1),
+        },
+    ),
+    Case(
+        "MongoServerUnreachable",
+        "after a restart under the same name",
+        True,
+        {'mongodb_client_server_selection_failures_total{error_type="X"}': "37x25 1x5"},
     ),
     Case(
         "MongoServerUnreachable",
@@ -340,6 +372,7 @@ CASES = [
         },
     ),
     Case("KilledForMemory", "a kill", True, {OOM: counter(0.01)}),
+    Case("KilledForMemory", "a kill before the first export", True, {OOM: late(1)}),
     Case("KilledForMemory", "none lately", False, {OOM: gauge(2)}),
     Case(
         "CpuThrottled",
@@ -382,6 +415,18 @@ CASES = [
     ),
     Case(
         "CollectorLosesTelemetry",
+        "one request, and the counter with it",
+        True,
+        {'otelcol_exporter_send_failed_spans{exporter="otlp_grpc"}': late(512)},
+    ),
+    Case(
+        "CollectorLosesTelemetry",
+        "some, long ago",
+        False,
+        {'otelcol_exporter_send_failed_spans{exporter="otlp_grpc"}': gauge(512)},
+    ),
+    Case(
+        "CollectorLosesTelemetry",
         "all sent",
         False,
         {'otelcol_exporter_send_failed_spans{exporter="otlp_grpc"}': gauge(0)},
@@ -394,6 +439,12 @@ CASES = [
             'otelcol_receiver_refused_spans_total{receiver="otlp"}': counter(1),
             'otelcol_receiver_refused_log_records_total{receiver="otlp"}': gauge(0),
         },
+    ),
+    Case(
+        "CollectorRefusesTelemetry",
+        "one request, and the counter with it",
+        True,
+        {'otelcol_receiver_refused_spans_total{receiver="otlp"}': late(512)},
     ),
     Case(
         "CollectorRefusesTelemetry",
