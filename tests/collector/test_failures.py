@@ -8,6 +8,7 @@ In each, what was sent is what arrived, and what the sender was told, and what t
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -234,11 +235,29 @@ def test_a_log_line_of_10_mb_arrives(run, protocol: str) -> None:
 
 
 def _send_over_grpc(collector: Collector, size: int) -> None:
-    request = ExportLogsServiceRequest()
-    record = request.resource_logs.add().scope_logs.add().log_records.add()
-    record.body.string_value = "x" * size
+    request = ExportLogsServiceRequest.FromString(_log_record("x" * size))
     with grpc.insecure_channel(collector.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
         LogsServiceStub(channel).Export(request, timeout=60)
+
+
+def _log_record(body: str) -> bytes:
+    request = ExportLogsServiceRequest()
+    request.resource_logs.add().scope_logs.add().log_records.add().body.string_value = body
+    return request.SerializeToString()
+
+
+def test_the_largest_request_that_comes_in_fits_into_a_file(run) -> None:
+    """Also where each character of it is six in JSON; what does not fit would be refused again and again."""
+    request = _log_record("\0" * (20 * MIB - 100))
+    with run(LOCAL_DEBUG, "large", OTELCOL_DEBUG_VERBOSITY="basic") as collector:
+        answer = collector.send_encoded("logs", request, "application/x-protobuf")
+        with (collector.out / "logs.jsonl").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(-1, os.SEEK_END)
+            last = file.read()
+
+    assert (answer, last) == (200, b"\n")
+    assert size > 6 * (len(request) - 100)
 
 
 def test_short_of_memory_it_refuses_and_lives(run, nowhere: str) -> None:
