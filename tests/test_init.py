@@ -33,12 +33,11 @@ AT_REST = sorted(
         metric.name
         for metric in METRICS
         if metric.probe.startswith(("process.", "runtime."))
-        and metric.probe not in ("process.sockets", "runtime.objects")
+        and metric.probe not in ("process.sockets", "runtime.gc_pauses", "runtime.objects")
         and metric.name
         not in (
             "process.cpu.utilization",
             "process.windows.handle.count",
-            "cpython.gc.pause.max",
             "cpython.memory.traced",
             "cpython.memory.traced.peak",
         )

@@ -79,7 +79,7 @@ PROBES = {
         "mongodb.server",
     ],
 }
-OFF_BY_DEFAULT = {"process.sockets", "runtime.objects"}
+OFF_BY_DEFAULT = {"process.sockets", "runtime.gc_pauses", "runtime.objects"}
 
 
 FLAGS = [field.name for field in dataclasses.fields(Settings) if isinstance(field.default, bool)]

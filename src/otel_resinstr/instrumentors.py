@@ -47,6 +47,7 @@ from otel_resinstr.process.sockets import Sockets
 from otel_resinstr.process.threads import Threads
 from otel_resinstr.process.uptime import Uptime
 from otel_resinstr.runtime.gc import GC
+from otel_resinstr.runtime.gc_pauses import GCPauses
 from otel_resinstr.runtime.heap import Heap
 from otel_resinstr.runtime.objects import Objects
 from otel_resinstr.runtime.threads_by_group import ThreadsByGroup
@@ -126,7 +127,9 @@ class RuntimeInstrumentor(SubjectInstrumentor):
     def probes(self, settings: Settings) -> Iterator[Probe]:
         """The probes of the subject, in the order in which they start."""
         yield ThreadsByGroup()
-        yield GC(window=settings.peak_window)
+        yield GC()
+        if settings.gc_pauses:
+            yield GCPauses(window=settings.peak_window)
         yield Heap(trace=settings.tracemalloc)
         if settings.object_count:
             yield Objects()

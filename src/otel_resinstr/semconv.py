@@ -381,21 +381,21 @@ CPYTHON_GC_UNCOLLECTABLE_OBJECTS = Metric(
     attributes=(CPYTHON_GC_GENERATION,),
 )
 CPYTHON_GC_PAUSE_TIME = Metric(
-    probe="runtime.gc",
+    probe="runtime.gc_pauses",
     name="cpython.gc.pause.time",
     kind=Kind.OBSERVABLE_COUNTER,
     unit="s",
-    description="Time during which collections held everything up.",
+    description="Time during which collections held everything up. Off unless asked for.",
     origin=Origin.OURS,
     attributes=(CPYTHON_GC_GENERATION,),
     precedent="dotnet.gc.pause.time",
 )
 CPYTHON_GC_PAUSE_MAX = Metric(
-    probe="runtime.gc",
+    probe="runtime.gc_pauses",
     name="cpython.gc.pause.max",
     kind=Kind.OBSERVABLE_GAUGE,
     unit="s",
-    description="The longest collection within the last window.",
+    description="The longest collection within the last window. Off unless asked for.",
     origin=Origin.OURS,
     precedent="dotnet.gc.pause.time",
 )

@@ -117,6 +117,14 @@ class Settings:
         _COUNT,
         "Outbound ports for one remote end that there are: 128 on Azure App Service.",
     )
+    gc_pauses: bool = _setting(
+        False,  # noqa: FBT003  as above
+        "GC_PAUSES",
+        _flag,
+        _FLAG,
+        "Report how long garbage collections took. An exception that a signal handler raises during a collection is "
+        "lost then, as with any callback of the garbage collector: Ctrl-C, an alarm, a task's soft time limit.",
+    )
     object_count: bool = _setting(
         False,  # noqa: FBT003  as above
         "OBJECT_COUNT",

@@ -145,3 +145,40 @@ def run(program: str) -> Any:
     )
     assert (0, "") == (answer.returncode, answer.stderr), answer.stderr
     return json.loads(answer.stdout)
+
+
+ALARM = """
+import ctypes, gc, signal, weakref
+
+class Alarm(Exception):
+    pass
+
+def ring(*_):
+    raise Alarm
+
+class Garbage:
+    pass
+
+class Ringing(weakref.ref):
+    _as_parameter_ = int(signal.SIGALRM)
+
+def delivered():
+    garbage = Garbage()
+    garbage.itself = garbage
+    ringing = Ringing(garbage, ctypes.CDLL(None)["raise"])
+    del garbage
+    try:
+        gc.collect()
+        for _ in range(1000):
+            pass  # 3.10 does not look for signals after each call
+    except Alarm:
+        return True
+    return False
+
+signal.signal(signal.SIGALRM, ring)
+gc.disable()
+"""
+"""A part of a program: whether a real alarm that rings during a collection is `delivered()`.
+
+The weak reference's callback is C's ``raise`` itself, so that no line of Python runs in between, not even ours.
+"""

@@ -36,7 +36,7 @@ def names_of(*subjects):
         "cpython.memory.traced",
         "cpython.memory.traced.peak",
     }
-    off = ("process.sockets", "runtime.objects")
+    off = ("process.sockets", "runtime.gc_pauses", "runtime.objects")
     return {
         metric.name
         for metric in semconv.METRICS

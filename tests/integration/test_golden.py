@@ -43,7 +43,7 @@ NOT_IN_GOLDEN = {
 }
 
 # What is off unless asked for.
-ALL_ON = {"OTEL_RESINSTR_OBJECT_COUNT": "1", "OTEL_RESINSTR_SOCKETS": "1"}
+ALL_ON = {f"OTEL_RESINSTR_{name}": "1" for name in ("GC_PAUSES", "OBJECT_COUNT", "SOCKETS")}
 
 WANTED = {
     "metrics": {metric.name for metric in semconv.METRICS} - {*NOT_IN_GOLDEN},

@@ -197,7 +197,7 @@ def audit(event, arguments):
         opened.add(os.fsdecode(arguments[0]))
 
 sys.addaudithook(audit)
-otel_resinstr.instrument(otel_resinstr.Settings(sockets=True, object_count=True), **sink.providers)
+otel_resinstr.instrument(otel_resinstr.Settings(sockets=True, gc_pauses=True, object_count=True), **sink.providers)
 collect()
 watching = True
 time.sleep(0.1)

@@ -21,7 +21,7 @@ STEPS = """
 import mmap, threading
 import otel_resinstr
 
-settings = otel_resinstr.Settings(disabled_probes=("*.peaks", "host.shortage"))
+settings = otel_resinstr.Settings(disabled_probes=("*.peaks", "host.shortage"), gc_pauses=True)
 otel_resinstr.instrument(settings, **sink.providers)
 settled()
 steps = {}
