@@ -30,6 +30,32 @@ def test_no_descriptor_is_left_open(tmp_path):
     assert before == set(Path("/proc/self/fd").iterdir())
 
 
+def test_what_a_system_has_no_flag_for_is_not_asked_for(tmp_path, monkeypatch):
+    """Windows has no O_CLOEXEC: there a missing file is a missing file, and one that is there is read."""
+    monkeypatch.delattr(os, "O_CLOEXEC", raising=False)
+    (tmp_path / "file").write_bytes(b"text")
+
+    assert b"text" == read(os.fspath(tmp_path / "file"))
+    with pytest.raises(FileNotFoundError):
+        read(os.fspath(tmp_path / "missing"))
+
+
+def test_a_file_that_is_being_read_is_not_inherited(tmp_path, monkeypatch):
+    """By a program that another thread starts meanwhile."""
+    (tmp_path / "file").write_bytes(b"text")
+    inheritable = []
+    close = os.close
+
+    def closing(descriptor):
+        inheritable.append(os.get_inheritable(descriptor))
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", closing)
+    read(os.fspath(tmp_path / "file"))
+
+    assert [False] == inheritable
+
+
 @pytest.mark.parametrize(
     "text",
     [b"", b"-1", b"1.5", b"0x1", b"1_000", b"max", b"\xd9\xa1", b"9223372036854775808", b"9" * 400, b"1 2"],

@@ -26,7 +26,7 @@ def read(path: str) -> bytes:
 
     Raises OSError where it cannot be read, and ValueError for a path that no system takes.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY)  # no child inherits it: PEP 446
     try:
         # The kernel may give less than there is (a page of a long list at a time); the end is an empty answer.
         chunks = [os.read(descriptor, _CHUNK)]
