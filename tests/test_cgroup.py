@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fakes import MACHINES
+from fakes import MACHINES, run
 from otel_resinstr._cgroup import Cgroup
 
 MIB = 1 << 20
@@ -255,3 +258,82 @@ def test_no_content_of_the_files_raises(tmp_path, texts):
 
     assert memory is None or memory > 0
     assert cpus is None or cpus > 0
+
+
+@pytest.fixture
+def nothing_left(monkeypatch):
+    """Nothing can be opened any more, for the reason that is given."""
+
+    def nothing_left(number):
+        def refuse(*_args, **_kwargs):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "open", refuse)
+
+    return nothing_left
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_limit_that_cannot_be_opened_is_not_no_limit(nothing_left, monkeypatch, number):
+    """While no descriptor is left what was known is told, and where nothing was that is an error; later it is read."""
+    known, unknown = Cgroup(MACHINES / "kubernetes_v2"), Cgroup(MACHINES / "kubernetes_v2")
+    before = (known.memory(), known.cpu(), known.own())
+    nothing_left(number)
+    meanwhile = (known.memory(), known.cpu(), known.own())
+    for ask in (unknown.memory, unknown.cpu, unknown.own, unknown.memory_limit, unknown.cpu_limit):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            ask()
+    monkeypatch.undo()
+
+    assert before == meanwhile == (unknown.memory(), unknown.cpu(), unknown.own())
+    assert (512 * MIB, 1.5) == (before[0].limit, before[1].limit)
+
+
+def test_a_file_that_may_not_be_read_has_no_limit(nothing_left):
+    """As one that is not there: what a sandbox forbids stays forbidden."""
+    cgroup = Cgroup(MACHINES / "kubernetes_v2")
+    nothing_left(errno.EACCES)
+
+    assert (None, None) == (cgroup.memory(), cgroup.cpu())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
+def test_without_descriptors_no_wrong_limit_is_told():
+    """A process that has used all of its descriptors up has the limits that it had, or tells none."""
+    before, meanwhile, unknown = run(f"""
+import resource
+
+def limits(process, host):
+    container = host.container()
+    return process.memory_limit(), process.cpus(), container and container.limit
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+clock = Clock()
+machine = {os.fspath(MACHINES / "kubernetes_v2")!r}
+process, host = ProcessReading(machine, clock=clock), HostReading(machine, clock=clock)
+before = limits(process, host)
+first = ProcessReading(machine, clock=clock), HostReading(machine, clock=clock)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+clock.now += 11.0
+meanwhile = limits(process, host)
+unknown = limits(*first)
+for descriptor in held:
+    os.close(descriptor)
+print(json.dumps((before, meanwhile, unknown)))
+""")
+
+    limit, cpus, _ = before
+    assert (512 * MIB, 512 * MIB) == (limit, before[2])
+    assert [limit, cpus, None] == meanwhile  # what the container uses cannot be read
+    assert [None, None, None] == unknown

@@ -11,6 +11,7 @@ https://man7.org/linux/man-pages/man7/cgroups.7.html define what is read here.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 # Version 1 has no word for "no limit" but the largest number of bytes that it counts, rounded down to whole pages;
 # the size of a page varies.
 _UNLIMITED = 1 << 62
+
+# The process, or the machine, has none left: nothing can be opened for the moment, and that says nothing of any file.
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _MEMORY = "memory"
 _CPU = "cpu"
@@ -59,7 +63,10 @@ class Group(NamedTuple):
 
 
 class Cgroup:
-    """The limits of the cgroups that the process is in. Unknown, or no limit, is None; nothing here raises.
+    """The limits of the cgroups that the process is in. Unknown, or no limit, is None.
+
+    Where nothing can be opened for the moment, since no descriptor is left, what was known before is still told; only
+    where nothing was, OSError is raised: a limit that cannot be read is not "no limit".
 
     Cost: one read for the membership and one for each ancestor at each question. Where the files are is found out
     again only when the membership has changed: a process may be moved, and a forked child be put elsewhere.
@@ -70,6 +77,7 @@ class Cgroup:
         self._root = os.fspath(root).rstrip("/")
         # One value, so that two threads that ask at the same time see a membership with its own places.
         self._found: tuple[str, dict[str, _Place]] = ("", {})
+        self._told: dict[str, Group | None] = {}
 
     def memory_limit(self) -> int | None:
         """The smallest limit of memory in bytes."""
@@ -86,32 +94,26 @@ class Cgroup:
 
         None where there is neither: the process is in the root of the tree, which is the machine, or nothing is known.
         """
-        return self._binding(_MEMORY, _memory_limit)
+        return self._last_known(_MEMORY, lambda place: _binding(place, _memory_limit))
 
     def cpu(self) -> Group | None:
         """The cgroup with the smallest quota of CPU time, in CPUs; without one the process's own. None as above."""
-        return self._binding(_CPU, _quota)
+        return self._last_known(_CPU, lambda place: _binding(place, _quota))
 
     def own(self) -> Group | None:
         """The process's own cgroup in the tree of version 2, which has its pressure. None as above."""
-        place = self._place(_UNIFIED)
-        if place is None or place.root:
-            return None
-        own = place.directories[0]
-        return Group(own, v2=True, limit=None, own=own)
+        return self._last_known(_UNIFIED, _own)
 
-    def _binding(self, controller: str, limit_of: Callable[[str, bool], float | None]) -> Group | None:
-        place = self._place(controller)
-        if place is None:
-            return None
-        groups = [
-            Group(each, place.v2, limit_of(each, place.v2), place.directories[0])
-            for each in place.directories
-        ]
-        limited = [group for group in groups if group.limit is not None]
-        if limited:
-            return min(limited, key=lambda group: group.limit or 0)
-        return None if place.root else groups[0]
+    def _last_known(self, controller: str, find: Callable[[_Place], Group | None]) -> Group | None:
+        try:
+            place = self._place(controller)
+            group = None if place is None else find(place)
+        except OSError:
+            if controller not in self._told:
+                raise
+            return self._told[controller]
+        self._told[controller] = group
+        return group
 
     def _place(self, controller: str) -> _Place | None:
         membership = _read(f"{self._root}/proc/self/cgroup") or ""
@@ -139,6 +141,21 @@ class Cgroup:
                 point = f"{self._root}{mount.point}".rstrip("/")
                 directories = tuple(point + part for part in _upwards(below))
                 yield controller, _Place(directories, mount.v2, _is_root(directories[0], v2=mount.v2))
+
+
+def _binding(place: _Place, limit_of: Callable[[str, bool], float | None]) -> Group | None:
+    groups = [
+        Group(each, place.v2, limit_of(each, place.v2), place.directories[0]) for each in place.directories
+    ]
+    limited = [group for group in groups if group.limit is not None]
+    if limited:
+        return min(limited, key=lambda group: group.limit or 0)
+    return None if place.root else groups[0]
+
+
+def _own(place: _Place) -> Group | None:
+    own = place.directories[0]
+    return None if place.root else Group(own, v2=True, limit=None, own=own)
 
 
 def _is_root(directory: str, *, v2: bool) -> bool:
@@ -225,5 +242,9 @@ def _number(text: str | None) -> int | None:
 def _read(path: str) -> str | None:
     try:
         return os.fsdecode(read(path))
-    except (OSError, ValueError):  # ValueError: a path that no system takes
+    except OSError as error:
+        if error.errno in _NONE_LEFT:
+            raise
+        return None
+    except ValueError:  # a path that no system takes
         return None

@@ -8,6 +8,7 @@ should is None, and `sources` says which and why.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -239,7 +240,8 @@ class HostReading:
         now = self._clock()
         at, group = self._groups.get(name, (-math.inf, None))
         if now - at >= _GROUP_KEPT:
-            group = find()
+            with contextlib.suppress(OSError):
+                group = find()
             self._groups[name] = (now, group)
         return group
 

@@ -111,7 +111,9 @@ class ProcessReading:
     def _read_cpus(self) -> float | None:
         allowed = self._ask("cpu_affinity")
         count = len(allowed) if allowed else os.cpu_count()
-        return _smallest(count, self._cgroup.cpu_limit())
+        with contextlib.suppress(OSError):
+            return _smallest(count, self._cgroup.cpu_limit())
+        return None
 
     def memory(self) -> Memory | None:
         """The memory that the process has. Cost: one read of ``statm``."""
@@ -135,7 +137,9 @@ class ProcessReading:
         if self._machine_memory is None:
             with contextlib.suppress(OSError, psutil.Error):
                 self._machine_memory = self._machine().total
-        return _smallest(self._cgroup.memory_limit(), self._machine_memory)
+        with contextlib.suppress(OSError):
+            return _smallest(self._cgroup.memory_limit(), self._machine_memory)
+        return None
 
     def memory_peak(self) -> int | None:
         """The most bytes that were ever resident."""
