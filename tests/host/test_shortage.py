@@ -104,7 +104,18 @@ def test_page_cache_that_fills_memory_is_no_shortage(watched):
         ({"usage": 890, "major_faults": 1000.0}, False),
         ({"scope": "machine", "stall": 0.5}, False),  # a neighbour comes up against a limit of its own
         ({"scope": "machine", "stall": 0.5, "usage": 810}, True),
+        ({"scope": "machine", "oom_kills": 1, "usage": 800}, False),  # as above
+        ({"scope": "machine", "oom_kills": 1, "usage": 801}, True),
+        ({"limit": None, "usage": 1 << 40, "major_faults": 1000.0}, False),
+        ({"limit": None, "stall": 0.1}, True),
+        ({"limit": None, "oom_kills": 1}, True),
         ({"scope": "machine", "usage": 950}, True),
+        # 256 GiB, of which a twentieth is more than any request takes
+        ({"scope": "machine", "limit": 262144 * MIB, "usage": 249856 * MIB}, False),
+        ({"scope": "machine", "limit": 262144 * MIB, "usage": 261631 * MIB}, False),
+        ({"scope": "machine", "limit": 262144 * MIB, "usage": 261632 * MIB}, True),
+        ({"scope": "machine", "limit": 262144 * MIB, "usage": 261119 * MIB, "major_faults": 99.0}, False),
+        ({"scope": "machine", "limit": 262144 * MIB, "usage": 261120 * MIB, "major_faults": 99.0}, True),
         ({"stall": None, "major_faults": None, "oom_kills": None}, False),
         ({"stall": None, "major_faults": None, "oom_kills": None, "usage": 960}, True),
     ],
@@ -190,13 +201,62 @@ def test_what_was_there_before_the_probe_is_not_said(watched):
 
 
 def test_kills_on_a_machine_without_cgroups(watched):
-    """The machine's own count."""
+    """The machine's own count, which may be of another container: ours where the machine has little left."""
     machine = watched("no_cgroups")
-    machine.machine.replace("proc/vmstat", "oom_kill 0", "oom_kill 2")
+    machine.machine.replace("proc/vmstat", "oom_kill 0", "oom_kill 1")
+    of_others = machine.passes()
+    machine.machine.replace("proc/vmstat", "oom_kill 1", "oom_kill 3")
+    machine.machine.replace("proc/meminfo", "MemAvailable:    2097152", "MemAvailable:     800000")
 
+    assert [] == of_others
     ((message, attributes),) = machine.passes()
     assert "; 2 killed for want of memory; " in message
     assert 2 == attributes["resinstr.memory.pressure.oom_kills"]
+
+
+def test_a_container_without_a_limit_is_held_back(watched):
+    """By memory.high its tasks are stalled although the machine has room; and a kill of its own is its own."""
+    container = watched("kubernetes_v2")
+    container.machine.set(CGROUP + "memory.max", "max\n")
+    container.machine.set(CGROUP + "memory.high", f"{512 * MIB}\n")
+    container.clock.now += 10.0
+    container.probe._begin()
+    used(container, 490, 5, 5)
+    stalled(container, 9.0)
+
+    ((message, attributes),) = container.passes()
+    assert message.startswith(
+        "the container is short of memory: 490 MiB in use beside page cache, without a limit; tasks stalled for memory "
+        "90% of the time; 0 major faults a second; 0 killed for want of memory; in use on the machine: "
+    )
+    assert message.endswith(
+        ". Look for what holds it back, or kills, without a limit: memory.high, or a machine that is full"
+    )
+    assert ("container", 490 * MIB, pytest.approx(0.9), False) == (
+        attributes["resinstr.memory.pressure.scope"],
+        attributes["resinstr.memory.pressure.usage"],
+        attributes["resinstr.memory.pressure.stall"],
+        "resinstr.memory.pressure.limit" in attributes,
+    )
+    container.machine.replace(CGROUP + "memory.events", "oom_kill 1", "oom_kill 2")
+    assert [0, 1] == [
+        attributes["resinstr.memory.pressure.oom_kills"] for _, attributes in container.passes()
+    ]
+
+
+def test_a_full_machine_says_more_than_a_container_without_a_limit(watched):
+    """Both lack the same, and the machine's line says who has it."""
+    container = watched("kubernetes_v2")
+    container.machine.set(CGROUP + "memory.max", "max\n")
+    container.machine.set(
+        "proc/meminfo", "MemTotal: 4000000 kB\nMemFree: 10000 kB\nMemAvailable: 100000 kB\n"
+    )
+    container.clock.now += 10.0
+    container.probe._begin()
+    stalled(container, 9.0)
+
+    ((message, _),) = container.passes()
+    assert message.startswith("the machine is short of memory: ")
 
 
 def test_where_little_is_known_little_is_said(watched):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,11 +33,13 @@ _PERIOD = 10.0  # seconds; the shortest time over which the kernel itself averag
 
 # A tenth of the time lost is felt by whoever waits for an answer; systemd-oomd acts from 60 %, long after that.
 _STALLED = 0.1
-# The machine's stalls are also those of a neighbour that comes up against a limit of its own: they are ours only
-# where the machine has little left.
+# The machine's stalls and kills are also those of a neighbour that comes up against a limit of its own: they are ours
+# only where the machine has little left.
 _MACHINE_LOW = 0.2
 # So little that the next request may be the one that is killed, or that begins to swap.
 _LOW = 0.05
+# What a request takes does not grow with the machine: with more than this left the next one fits, whatever share it is.
+_ROOM = 512 << 20
 # Little, and what is used has to be read from a disk again and again: what a kernel without pressure files shows.
 _GETTING_LOW = 0.1
 _FAULTS = 10.0  # a second
@@ -48,11 +51,12 @@ class Reading(NamedTuple):
     """What is to be judged: of the ``container`` or the ``machine``. Sizes in bytes, counts since it was started.
 
     *usage* leaves page cache out, which is given back when memory is wanted: a machine that has filled its memory
-    with that is not short of it.
+    with that is not short of it. A container without a *limit* can be short too: of what ``memory.high`` or a full
+    machine leaves to it, which shows in what it waits for and who is killed.
     """
 
     scope: str
-    limit: int
+    limit: int | None
     usage: int
     stalled: float | None
     major_faults: int | None
@@ -63,7 +67,7 @@ class Finding(NamedTuple):
     """One reading against the one before: shares of 1, and major faults a second."""
 
     scope: str
-    limit: int
+    limit: int | None
     usage: int
     stall: float | None
     major_faults: float | None
@@ -72,13 +76,13 @@ class Finding(NamedTuple):
     @property
     def short(self) -> bool:
         """Whether this is a shortage."""
-        left = self.limit - self.usage
-        of_ours = self.scope == "container" or left < _MACHINE_LOW * self.limit
+        limit = math.inf if self.limit is None else self.limit
+        left = limit - self.usage
+        of_ours = self.scope == "container" or left < _MACHINE_LOW * limit
         return bool(
-            self.oom_kills
-            or (of_ours and (self.stall or 0) >= _STALLED)
-            or left <= _LOW * self.limit
-            or (left <= _GETTING_LOW * self.limit and (self.major_faults or 0) >= _FAULTS)
+            (of_ours and (self.oom_kills or (self.stall or 0) >= _STALLED))
+            or left <= min(_LOW * limit, _ROOM)
+            or (left <= min(_GETTING_LOW * limit, 2 * _ROOM) and (self.major_faults or 0) >= _FAULTS)
         )
 
 
@@ -86,7 +90,9 @@ class Shortage:
     """The event ``resinstr.memory.pressure``: memory is short, in the container or on the machine.
 
     It is said where a process was killed for want of memory, where tasks were stalled for a tenth of ten seconds,
-    where a twentieth of the limit is left, or a tenth and major faults abound. What page cache fills counts as left.
+    where a twentieth of the limit is left, and no more than 512 MiB, or twice as much and major faults abound. What
+    page cache fills counts as left.
+    Kills and stalls of the whole machine count only where less than a fifth of it is left: they may be a neighbour's.
     One line has the figures from which it was judged, whose the memory is, and what to do; once a minute at most.
 
     Cost: ten short files every ten seconds, 200 µs, on the package's thread.
@@ -118,17 +124,23 @@ class Shortage:
             if stall.kind == "some"
         }
         kills = source.memory_events().get("oom_kill")
-        if container is not None and container.limit is not None and container.left is not None:
-            used = container.limit - container.left
-            yield Reading(
+        ours = None
+        if container is not None and container.reclaimable is not None:
+            used = max(0, container.usage - container.reclaimable)
+            ours = Reading(
                 "container", container.limit, used, stalls.get("container"), container.major_faults, kills
             )
+        if ours is not None and ours.limit is not None:
+            yield ours
         if machine is not None and machine.available is not None:
             faults = None if paging is None else paging.major_faults
             if container is None and paging is not None:
                 kills = paging.oom_kills
             used = machine.total - machine.available
             yield Reading("machine", machine.total, used, stalls.get("system"), faults, kills)
+        # Without a limit it lacks what the machine lacks, which says more.
+        if ours is not None and ours.limit is None:
+            yield ours
 
     def _look(self) -> None:
         now = self._clock()
@@ -141,7 +153,7 @@ class Shortage:
                 finding = compared(before[scope], reading, passed)
                 if finding.short:
                     self._say(finding)
-                    return  # what the container lacks, the machine has not to be asked for
+                    return  # one is enough, and the first says most
 
     def _say(self, finding: Finding) -> None:
         shares = owners(self._reading)
@@ -180,8 +192,11 @@ def compared(before: Reading, now: Reading, passed: float) -> Finding:
 
 
 def _message(finding: Finding, shares: dict[str, int]) -> str:
-    share = f"{finding.usage / finding.limit:.0%}"
-    figures = [f"{_mib(finding.usage)} of {_mib(finding.limit)} MiB in use beside page cache ({share})"]
+    if finding.limit is None:
+        figures = [f"{_mib(finding.usage)} MiB in use beside page cache, without a limit"]
+    else:
+        share = f"{finding.usage / finding.limit:.0%}"
+        figures = [f"{_mib(finding.usage)} of {_mib(finding.limit)} MiB in use beside page cache ({share})"]
     if finding.stall is not None:
         figures.append(f"tasks stalled for memory {finding.stall:.0%} of the time")
     if finding.major_faults is not None:
@@ -202,6 +217,10 @@ _WHOSE = {
 
 
 def _remedy(finding: Finding, shares: dict[str, int]) -> str:
+    if finding.limit is None:
+        return (
+            "Look for what holds it back, or kills, without a limit: memory.high, or a machine that is full"
+        )
     if finding.oom_kills and finding.usage < (1 - _GETTING_LOW) * finding.limit:
         return "What was killed had most of it: see which worker ended, run fewer of them, or raise the limit"
     largest = max(shares, key=lambda owner: shares[owner]) if shares else None
