@@ -147,7 +147,19 @@ class Daemons(ThreadPoolExecutor):
         self._work_queue.put(None)
 
 
-@pytest.mark.parametrize("kind", [Bounded, Daemons])
+class ByName(ThreadPoolExecutor):
+    """One more: it hands what the threads need over by name."""
+
+    def _adjust_thread_count(self):
+        if len(self._threads) < self._max_workers:
+            names = inspect.signature(thread._worker).parameters
+            given = (weakref.ref(self), self._work_queue, self._initializer, self._initargs)
+            started = threading.Thread(target=thread._worker, kwargs=dict(zip(names, given, strict=True)))
+            self._threads.add(started)
+            started.start()
+
+
+@pytest.mark.parametrize("kind", [Bounded, Daemons, ByName])
 def test_a_subclass_is_found(watch, collect, executor, work, kind):
     """What it replaces does not matter."""
     watch()

@@ -206,7 +206,7 @@ class Executors:
         self, wrapped: Callable[..., None], _instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         ident = threading.get_ident()
-        self._lease.guard(self._comes, ident, args[0])
+        self._lease.guard(self._comes, ident, *args[:1])
         try:
             wrapped(*args, **kwargs)
         finally:
@@ -257,9 +257,12 @@ class Executors:
         if began_here and not _internals.is_cancelled(item.future):
             executor.series.ended()
 
-    def _comes(self, ident: int, reference: Callable[[], Any]) -> None:
-        """A thread begins to work for an executor, of which it has no more than a weak *reference*."""
-        executor = reference()
+    def _comes(self, ident: int, reference: Callable[[], Any] | None = None) -> None:
+        """A thread begins to work for an executor, of which it has no more than a weak *reference*.
+
+        None where a subclass hands that over by name: then its first work item tells whose it is.
+        """
+        executor = None if reference is None else reference()
         if executor is not None and not any(left is executor for left in self._left_out):
             known = self._by_thread[ident] = self._know(executor)
             known.look()
