@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -155,6 +157,38 @@ def test_work_in_c_has_the_line_that_called_it(ticks, sink, executor, clock):
         Path(event.attributes["code.file.path"]).name,
         event.attributes["code.function.name"].rpartition(".")[2],
     )
+
+
+class Thing:
+    """Something that can be referred to weakly."""
+
+
+def test_our_thread_keeps_no_frame(ticks, sink, executor, work, clock):
+    """What the functions of the application hold goes when they return, with no help of the collector."""
+    references = []
+
+    def holds():
+        thing = Thing()
+        references.append(weakref.ref(thing))
+        work()
+
+    pool = executor(1)
+    pool.submit(int).result(30)
+    gc.collect()
+    gc.disable()
+    try:
+        done = pool.submit(holds)
+        work.begun(1)
+        pool.submit(int)
+        clock.now += 1.0
+        ticks.tick()
+        work.end()
+        done.result(30)
+        pool.submit(int).result(30)
+        assert [None] == [reference() for reference in references]
+    finally:
+        gc.enable()
+    assert 1 == len(sink.events(EVENT))
 
 
 def test_on_an_interpreter_that_shows_no_stacks(ticks, sink, executor, work, clock, monkeypatch):

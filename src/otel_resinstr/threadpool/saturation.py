@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,8 @@ def _sites(idents: list[int]) -> Counter[Site]:
     """How many of the threads are at which line of the application, or at which line at all where there is none."""
     tell: Callable[[], dict[int, FrameType]] = getattr(sys, "_current_frames", dict)
     frames = tell()
+    # Our own frame would hold itself by way of these, and with it those of the application.
+    frames.pop(threading.get_ident(), None)
     sites: Counter[Site] = Counter()
     for ident in idents[:_THREADS]:
         frame = frames.get(ident)
