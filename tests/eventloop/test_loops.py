@@ -832,6 +832,66 @@ def test_our_thread_keeps_no_frame(loops, clock):
         gc.enable()
 
 
+class Thing:
+    """Something that can be referred to weakly, and says in which thread it goes."""
+
+    def __init__(self, gone):
+        self._gone = gone
+
+    def __del__(self):
+        self._gone.append(threading.current_thread().name)
+
+
+def test_who_starts_us_keeps_no_frame(start, loops):
+    """What the function that starts us holds goes when it returns, with no help of the collector."""
+    gone = []
+
+    def starts():
+        thing = Thing(gone)
+        start(loops)
+        return id(thing)
+
+    gc.collect()
+    gc.disable()
+    try:
+        starts()
+        assert 1 == len(gone)
+    finally:
+        gc.enable()
+
+
+def test_while_we_tell_the_applications_threads_let_go_of_their_own(loops, ticker, spin):
+    """What a log takes its time for, or a listener, finalises nothing of the application in our thread."""
+    gone = []
+    entered, release = threading.Event(), threading.Event()
+
+    def work():
+        thing = Thing(gone)
+        entered.set()
+        release.wait(20)
+        return id(thing)
+
+    worker = threading.Thread(target=work, name="worker")
+
+    class Slow:
+        name = "slow"
+
+        def start(self, lease):
+            loops.tell(lease, self.tell)
+
+        def tell(self, looks):
+            release.set()
+            worker.join(20)
+
+    ticks = ticker(loops, Slow())
+    spin(asyncio.new_event_loop(), "loop")
+    worker.start()
+    assert entered.wait(20)
+    ticks.tick()
+
+    assert ["worker"] == gone
+
+
 def test_a_beat_holds_nothing_of_the_application(loops, ticker):
     """It runs in a context that is empty, and each loop has one of its own."""
     ticks = ticker(loops)

@@ -168,9 +168,11 @@ class Loops:
         for place in (asyncio.events, asyncio):
             self._lease.patch(place, "_set_running_loop", self._set_running_loop)
         own = threading.get_ident()
+        frame = None
         for ident, frame in stacks().items():
             # Public in all but name: it is in `__all__`.
             self._adopt(ident, frame, asyncio._get_running_loop() if ident == own else None)  # noqa: SLF001
+        del frame  # it may be our own, which would hold itself, and with it those of the application
 
     def _watch_class(self, kind: str, module: Any) -> None:
         self._lease.patch(getattr(module, kind), "run_forever", self._run_forever)
@@ -292,6 +294,9 @@ class Loops:
             waiting = asleep or (frame is not None and waits(frame, running.base))
             found.samples.append((running, running.sample(now, busy=not waiting)))
             self._look(running, now, lag, found, waiting=waiting)
+        # Telling may take a while: what the application is done with meanwhile is not to be finalised in our thread.
+        frame = None
+        frames.clear()
         self._tell(found, process)
         return self._plan(now, quiet=quiet)
 
