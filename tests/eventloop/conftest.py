@@ -183,7 +183,10 @@ def rest(loops: Loops) -> Callable[[], None]:
 
     def rest() -> None:
         eventually(
-            lambda: all(waits(stacks().get(known.ident), known.base) for known in loops.running()), PATIENCE
+            lambda: all(
+                waits(stacks().get(known.ident), known.base) is not False for known in loops.running()
+            ),
+            PATIENCE,
         )
 
     return rest

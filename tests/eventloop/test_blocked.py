@@ -645,6 +645,69 @@ def test_a_callback_without_a_line_of_the_application(ticks, sink, clock, rest, 
     assert ", no line of the application)" in event.body
 
 
+@pytest.mark.parametrize("stir", [1e-9, 0.0])
+def test_a_callback_in_c_that_waits(ticks, sink, clock, rest, loop_class, spin, stir):
+    """It has no frame: asyncio's handle shows that it runs, and uvloop does not run what it is handed."""
+    clock.stir = stir
+    spinning = spin(loop_class())
+    rest()
+    ticks.tick()
+    lock = threading.Lock()
+    lock.acquire()
+    spinning.loop.call_soon_threadsafe(lock.acquire)
+    if loop_class is not uvloop.Loop:
+        eventually(lambda: stacks()[spinning.thread.ident].f_code.co_name == "_run")
+        clock.cpu += 1e-4  # it has woken up for it
+    rounds(ticks, clock, 3.0)
+    lock.release()
+    spinning.turn()
+    rest()
+    rounds(ticks, clock, 0.5)
+    held, ended = sink.events(EVENT)[0], sink.events(EVENT)[-1]
+
+    assert (["waits"] * 2, ["held", "ended"]) == (
+        [event.attributes[CAUSE] for event in (held, ended)],
+        [event.attributes[STATE] for event in (held, ended)],
+    )
+    assert 1.9 < ended.attributes[DURATION] < 3.3
+    assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+    if loop_class is uvloop.Loop:
+        assert 1.0 <= held.attributes[DURATION] < 1.2
+        assert (
+            " so far, by a call into C that shows no line, as of a function of a library that was handed to the loop "
+            "by itself (`call_soon(lock.acquire)`), which waits without letting go: nothing else" in held.body
+        )
+        assert "code.line.number" not in held.attributes
+    else:
+        assert "events.py" in held.body
+        assert ", no line of the application)" in held.body
+
+
+@pytest.mark.parametrize("stir", [1e-9, 0.0])
+def test_a_loop_in_c_that_waits_is_asked_once_a_second(ticks, sink, clock, rest, loops, spin, stir):
+    """No stack shows that it waits: it is woken that often to prove it, and no more often."""
+
+    class Counting(uvloop.Loop):
+        handed = 0
+
+        def call_soon_threadsafe(self, *args, **kwargs):
+            self.handed += 1
+            return super().call_soon_threadsafe(*args, **kwargs)
+
+    clock.stir = stir
+    spinning = spin(Counting())
+    rest()
+    before = spinning.loop.handed
+    for _ in range(50):
+        clock.now += 0.1
+        ticks.tick()
+        eventually(lambda: all(running.beat is None or running.beat.ran for running in loops.running()))
+    beats = spinning.loop.handed - before
+
+    assert 4 <= beats <= 5
+    assert ([], {}) == (sink.events(), sink.collect().as_dict())
+
+
 def shown(ident, module):
     """Whether a frame of *module* is on the stack of the thread."""
     frame = stacks().get(ident)

@@ -20,6 +20,8 @@ _OFTEN = (
     1.0  # seconds between two questions for how long the thread was kept from the CPUs: it is a file to read
 )
 
+_PROVE = 1.0  # seconds for which it is believed that a loop waits of which no stack can show it
+
 
 class Beat:
     """A callback that was handed to a loop, and when it ran. In the loop it only reads the clock: under 1 µs."""
@@ -88,6 +90,8 @@ class Running:
         """The beat that is on its way, or has come back and was not told to the listeners yet."""
         self.free = False
         """Whether it was seen to wait at the last look, and nothing is on its way to it."""
+        self.shown: bool | None = None
+        """Whether its stack has shown that it waits, at the last look that was needed; None if it shows neither."""
         self.began = 0.0
         """When the hold began that the beat has met, if it has met one."""
         self._clocks = clocks
@@ -103,6 +107,8 @@ class Running:
         self._stir: float | None = None
         self._lag = 0.0
         self._sampled = clocks.wall()
+        self.answered = self._sampled
+        """When it was last known to run what it is handed."""
         self.turned(self._sampled, clocks.process())
 
     def stop(self) -> None:
@@ -130,9 +136,18 @@ class Running:
         """Whether its thread has had no CPU since it was seen to wait, so that it waits still."""
         return self.free and self._stir == 0.0
 
-    def sleeps(self) -> bool:
-        """Whether it will be found asleep, if it is measured now."""
-        return self.free and self._cpu is not None and self._clocks.thread(self._clock) == self._cpu
+    def sleeps(self, now: float) -> bool:
+        """Whether it will be found asleep, if it is measured now, and need not prove it."""
+        return (
+            self.free
+            and not self.unproved(now)
+            and self._cpu is not None
+            and self._clocks.thread(self._clock) == self._cpu
+        )
+
+    def unproved(self, now: float) -> bool:
+        """Whether only a beat can tell if it waits, and none has for a second: what it runs may be written in C."""
+        return self.shown is None and now - self.answered >= _PROVE
 
     def nap(self, at: float) -> Sample:
         """What there is to say of it, if it has slept until *at*."""

@@ -46,10 +46,11 @@ def inside(frame: FrameType | None, base: int) -> list[FrameType]:
     return frames
 
 
-def waits(frame: FrameType | None, base: int) -> bool:
+def waits(frame: FrameType | None, base: int) -> bool | None:
     """Whether the loop itself is at it, waiting or between two callbacks, and nothing that it has called.
 
-    A selector alone proves nothing: `subprocess.run` waits in one too. Costs 1 to 3 µs for a loop that waits.
+    None where the stack shows nothing of either: a loop that is written in C waits, or runs what is written in C as
+    well. A selector alone proves nothing: `subprocess.run` waits in one too. Costs 1 to 3 µs for a loop that waits.
     """
     known = True
     while frame is not None and id(frame) != base:
@@ -61,15 +62,18 @@ def waits(frame: FrameType | None, base: int) -> bool:
             return True  # whatever is inside of this is a selector, perhaps one of the application's
         known = known and module.partition(".")[0] in _MACHINERY
         frame = frame.f_back
-    return known
+    return None if known else False
 
 
 def minds_itself(frames: list[FrameType]) -> bool:
-    """Whether the callback that is run is one of asyncio's own, such as the one that reads who woke the loop."""
-    for frame in frames:
+    """Whether the callback that is run is one of asyncio's own, such as the one that reads who woke the loop.
+
+    One that is written in C shows nothing inside of its handle, and is none of those.
+    """
+    for depth, frame in enumerate(frames):
         module = str(frame.f_globals.get("__name__"))
         if module == "asyncio.events" and frame.f_code.co_name == "_run":
-            return True
+            return depth > 0
         if not module.startswith("asyncio."):
             return False
     return False

@@ -52,6 +52,14 @@ _ADVICE: dict[str | None, str] = {
     IMPORTS: "Import it before the loop runs",
     KEEPS_GIL: "A thread would not help: do less at a time, or hand it to a process",
 }
+# From which length on a hold is reported of which the stack shows nothing: until then the loop's thread may as well
+# wait for a CPU.
+_UNSEEN = 1.0
+
+_IN_C = (
+    "a call into C that shows no line, as of a function of a library that was handed to the loop by itself "
+    "(`call_soon(lock.acquire)`)"
+)
 _AWAIT = "Await this work, or hand it to a thread (asyncio.to_thread)"
 
 
@@ -139,7 +147,7 @@ class Blocked:
             hold.counted = True
             self._blocks.add(running.thread)
         if not look.over:
-            if look.held >= hold.again and self._find(running, hold, why):
+            if look.held >= hold.again and self._find(running, hold, why, look.held):
                 hold.again = min(
                     (more for more in _AGAIN if more > look.held), default=look.held + _AGAIN[-1]
                 )
@@ -149,19 +157,25 @@ class Blocked:
         if hold.said or (not hold.culprit and _nobody(hold, why)):
             self._say(running, hold, look, "ended", hold.in_the_end(look.held))
 
-    def _find(self, running: Running, hold: _Hold, why: str | None) -> bool:
+    def _find(self, running: Running, hold: _Hold, why: str | None, held: float) -> bool:
         """Find out who or what holds the loop now; whether there is something to say."""
         if why == NOT_SCHEDULED:
             return False  # it may be over as soon as the process runs again, and is told then
         if _nobody(hold, why):
             return True
-        frames = inside(stacks().get(running.ident), running.base)
+        innermost = stacks().get(running.ident)
+        frames = inside(innermost, running.base)
         beat = running.beat
-        if not frames or waits(frames[0], running.base) or minds_itself(frames):
+        shown = waits(innermost, running.base)
+        if innermost is None or shown or minds_itself(frames):
             return False
         # The loop may have moved on while we looked: what it does now is not what it did then.
         if beat is not None and beat.ran is not None:
             return False
+        if shown is None:
+            if held >= _UNSEEN:
+                hold.cause, hold.culprit, hold.context, hold.attributes = why, _IN_C, None, {}
+            return held >= _UNSEEN
         site, remark = blamed(frames, running.base)
         task, hold.context = current(running.loop(), frames)
         hold.cause = IMPORTS if remark == IMPORTS else why

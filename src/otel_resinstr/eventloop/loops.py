@@ -10,7 +10,8 @@ of the function from the time of their own import (uvloop, rloop) need their ``r
 Not found: a loop of those that already runs in another thread when the probe starts, until it runs anew.
 
 A loop that is seen to wait in its selector is on time, and need not be woken to prove it. Any other is sent a
-beat, a callback that only reads the clock; what counts is when it runs.
+beat, a callback that only reads the clock; what counts is when it runs. Of a loop that is written in C the stack
+shows what it runs in Python, and nothing of it else: where it seems to wait, a beat a second makes sure.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ class Loops:
     *threshold* seconds.
 
     Cost: 10 µs each time a loop starts or stops to run. For each period 40 µs in our own thread and 5 to 10 µs for
-    each running loop; nothing in a loop that waits, and one callback of less than 1 µs in one that does not, with
-    what it costs to hand it over. There is no thread of ours before the first loop runs.
+    each running loop; nothing in a loop that waits (one callback a second, where it is one of uvloop's or rloop's),
+    and one callback of less than 1 µs in one that does not, with what it costs to hand it over. There is no thread of
+    ours before the first loop runs.
     """
 
     name = "eventloop.loops"
@@ -266,7 +268,7 @@ class Loops:
         # So late that looks were left out: the process was stopped, or this thread got no CPU or not the GIL.
         unseen = lag if lag >= max(self.period, _TOLERANCE) else 0.0
         process = self.clocks.process()
-        if self._all_sleep() and not unseen:
+        if self._all_sleep(now) and not unseen:
             self._naps.append((now, lag, process))
             if len(self._naps) < _NAPS:
                 return self._plan(now, quiet=True)
@@ -291,7 +293,9 @@ class Loops:
             asleep = running.asleep()
             quiet = quiet and asleep
             frame = frames.get(running.ident)
-            waiting = asleep or (frame is not None and waits(frame, running.base))
+            if not asleep:
+                running.shown = waits(frame, running.base) if frame is not None else False
+            waiting = running.shown is not False
             found.samples.append((running, running.sample(now, busy=not waiting)))
             self._look(running, now, lag, found, waiting=waiting)
         # Telling may take a while: what the application is done with meanwhile is not to be finalised in our thread.
@@ -300,10 +304,10 @@ class Loops:
         self._tell(found, process)
         return self._plan(now, quiet=quiet)
 
-    def _all_sleep(self) -> bool:
+    def _all_sleep(self, now: float) -> bool:
         if self._stopped or not self._running:
             return False
-        return all(running.sleeps() for running in list(self._running.values()))
+        return all(running.sleeps(now) for running in list(self._running.values()))
 
     def _tell_of_naps(self) -> None:
         """Tell of the looks at which all loops slept: together, since nothing is as frequent, and as dull."""
@@ -322,7 +326,9 @@ class Loops:
         if since is None:
             return  # its beat is still on its way
         due = max(now - lag, since)
-        running.free = waiting and not running.strained()
+        # One that is late already is told so first; the next look comes soon.
+        doubted = now - due < _TOLERANCE and running.unproved(now)
+        running.free = waiting and not doubted and not running.strained()
         if running.free:
             found.looks.append((running, Look(now - due, now - due, over=True, at=now)))
             return
@@ -343,6 +349,7 @@ class Loops:
         found.looks.append((running, Look(beat.late(at), at - running.began, over=ran is not None, at=at)))
         if ran is not None:
             running.beat = None
+            running.answered = ran
         return ran
 
     def _tell(self, found: _Found, process: float) -> None:
