@@ -99,6 +99,8 @@ def test_an_executor_that_a_loop_is_handed(watch, collect, executor, loop_class)
     executor(1)
     pool = executor(2)
     pool.submit(int).result()
+    # Who has the result may be faster than who counts it.
+    eventually(lambda: collect().points(CPYTHON_THREAD_POOL_WORK_ITEM_COUNT)[JOB] == 1)
     loop = loop_class()
     loop.set_default_executor(pool)
     loop.run_until_complete(loop.run_in_executor(None, int))

@@ -40,6 +40,17 @@ def line_of(function, text):
     return next(number for number in range(first, len(lines) + 1) if text in lines[number - 1])
 
 
+def eventually_in(workers, function, times=1):
+    """Wait until so many of the threads *workers* have *function* as their innermost; they have a step to go to it."""
+
+    def arrived():
+        frames = sys._current_frames()
+        codes = [frames[worker.ident].f_code for worker in workers() if worker.ident in frames]
+        return [f"{Path(code.co_filename).stem}.{code.co_name}" for code in codes].count(function) == times
+
+    eventually(arrived, seconds=30)
+
+
 def states(sink):
     return [(event.attributes[STATE], event.attributes[DURATION]) for event in sink.events(EVENT)]
 
@@ -55,6 +66,7 @@ def test_the_whole_event(ticks, sink, executor, work, clock):
     for _ in range(5):
         pool.submit(report)
     work.begun(2)
+    eventually_in(lambda: pool._threads, "threading.wait", 2)
     clock.now += 0.9
     ticks.tick()
     early = sink.events()
@@ -114,8 +126,7 @@ def test_lines_are_grouped(ticks, sink, executor, work, clock):
         pool.submit(shop[f"work_{letter}"], work)
     work.begun(12)
     pool.submit(int)
-    # A thread that says that it has begun has a step to go to where it waits.
-    eventually(lambda: len(_at_wait(pool)) == 12)
+    eventually_in(lambda: pool._threads, "threading.wait", 12)
     clock.now += 1.0
     ticks.tick()
     (event,) = sink.events(EVENT)
@@ -135,11 +146,6 @@ def test_lines_are_grouped(ticks, sink, executor, work, clock):
     ) in event.body
 
 
-def _at_wait(pool):
-    frames = sys._current_frames()
-    return [worker for worker in pool._threads if frames[worker.ident].f_code.co_name == "wait"]
-
-
 def test_work_in_c_has_the_line_that_called_it(ticks, sink, executor, clock):
     """Where there is no line of the application it is the innermost that there is."""
     lock = threading.Lock()
@@ -148,6 +154,7 @@ def test_work_in_c_has_the_line_that_called_it(ticks, sink, executor, clock):
     pool.submit(lock.acquire)
     pool.submit(int)
     eventually(lambda: pool._work_queue.qsize() == 1)
+    eventually_in(lambda: pool._threads, "thread.run")
     clock.now += 1.0
     ticks.tick()
     lock.release()
@@ -297,7 +304,7 @@ def test_workers_that_wait_for_each_other(ticks, sink, executor, clock):
     pool.submit(outer)
     assert entered.wait(30)
     clock.now += 2.0
-    eventually(lambda: "wait" in {frame.f_code.co_name for frame in sys._current_frames().values()})
+    eventually_in(lambda: pool._threads, "threading.wait")
     ticks.tick()
     inner[0].cancel()
     (event,) = sink.events(EVENT)
@@ -306,6 +313,10 @@ def test_workers_that_wait_for_each_other(ticks, sink, executor, clock):
         event.attributes["code.file.path"],
         event.attributes["code.line.number"],
     )
+
+
+def anyio_workers():
+    return [worker for worker in threading.enumerate() if worker.name == "AnyIO worker thread"]
 
 
 def test_the_limiter_of_anyio(ticks, sink, work, clock):
@@ -323,6 +334,7 @@ def test_the_limiter_of_anyio(ticks, sink, work, clock):
             with anyio.fail_after(30):
                 while len(work.times) < 2:  # noqa: ASYNC110  it begins in threads
                     await anyio.sleep(0.005)
+            eventually_in(anyio_workers, "threading.wait", 2)
             clock.now += 2.0
             ticks.tick()
             work.end()
