@@ -62,26 +62,49 @@ def rounds(ticks, clock, seconds):
         ticks.tick()
 
 
-def sleeps(seconds):
-    time.sleep(seconds)
+def sleeps():
+    time.sleep(0.4)
 
 
-def computes(seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def computes():
+    end = time.thread_time() + 0.2
+    while time.thread_time() < end:
         sum(range(100))
 
 
-def runs_a_program(seconds):
-    subprocess.run(
-        [sys.executable, "-c", f"import time; time.sleep({seconds})"], check=True, capture_output=True
-    )
+def runs_a_program():
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(0.4)"], check=True, capture_output=True)
+
+
+def until_said(sink, fault):
+    """Commit *fault* until it is told; on a busy machine our own thread may miss one."""
+    deadline = time.monotonic() + 20
+    while not said(sink, fault.__name__):
+        assert time.monotonic() < deadline, "it did not happen"
+        fault()
+
+
+def states(sink):
+    return [event.attributes[STATE] for event in sink.events(EVENT)]
+
+
+def said(sink, function):
+    """What was told of holds by *function*."""
+    return [
+        event
+        for event in sink.events(EVENT)
+        if event.attributes.get("code.function.name", "").rpartition(".")[2] == function
+    ]
 
 
 async def until_ended(sink):
-    """Until it is told that a hold is over."""
-    while "ended" not in [event.attributes[STATE] for event in sink.events(EVENT)]:  # noqa: ASYNC110  polled
-        await asyncio.sleep(0.01)
+    """Until it is told that what was told last is over."""
+
+    async def ended():
+        while states(sink)[-1:] != ["ended"]:  # noqa: ASYNC110  polled
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(ended(), 30)
 
 
 @pytest.mark.parametrize(
@@ -96,25 +119,23 @@ def test_c_20_the_line_that_blocks_is_named(start, sink, loop_class, run, fault,
 
     async def main():
         await asyncio.sleep(0.1)
-        fault(0.4)
-        seen.extend(sink.events(EVENT))
+        until_said(sink, fault)
+        seen.extend(said(sink, fault.__name__))
         await until_ended(sink)
 
     run(loop_class, main())
-    held, *again, ended = sink.events(EVENT)  # again if it takes a second, on a busy machine
+    held = seen[0]
+    events = sink.events(EVENT)
+    # On a busy machine others may hold the loop as well, before and after.
+    ended = next(event for event in events[events.index(held) :] if event.attributes[STATE] == "ended")
 
-    assert seen[:1] == [held]
-    assert {"held"} == {event.attributes[STATE] for event in (held, *again)}
+    assert "held" == held.attributes[STATE]
     assert 0.1 <= held.attributes[DURATION] < ended.attributes[DURATION]
-    assert 0.25 <= ended.attributes[DURATION] < 20.0
-    assert (__file__, fault.__name__) == (
-        held.attributes["code.file.path"],
-        held.attributes["code.function.name"],
-    )
+    assert __file__ == held.attributes["code.file.path"]
     if text:
         assert line_of(fault, text) == held.attributes["code.line.number"]
     assert f"test_blocked.py:{held.attributes['code.line.number']} {fault.__name__}" in held.body
-    assert {(run.thread,): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
+    assert [(run.thread,)] == list(sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED))
 
 
 async def a_protocol(server, seconds):
@@ -288,7 +309,9 @@ def test_a_loop_on_time_is_left_alone(start, sink, loop_class, run):
 
     async def main():
         for _ in range(100):
-            computes(0.004)
+            end = time.thread_time() + 0.004
+            while time.thread_time() < end:
+                sum(range(100))
             await asyncio.sleep(0)
 
     run(loop_class, main())
@@ -767,14 +790,14 @@ def test_a_hold_that_ends_with_the_loop(start, sink, loop_class):
 
     async def main():
         await asyncio.sleep(0.1)
-        sleeps(0.3)
+        wait_until(lambda: "held" in states(sink))
 
     loop = loop_class()
     loop.run_until_complete(main())
     loop.close()
-    wait_until(lambda: len(sink.events(EVENT)) == 2)
+    wait_until(lambda: states(sink)[-1] == "ended")
 
-    assert ["held", "ended"] == [event.attributes[STATE] for event in sink.events(EVENT)]
+    assert "held" == states(sink)[-2]
 
 
 def test_uvloop_is_among_them():
