@@ -33,6 +33,9 @@ DASHBOARDS = sorted((COLLECTOR / "grafana").glob("*.json"))
 RULES = COLLECTOR / "prometheus"
 
 
+# The first of them starts three programs, and a busy machine may take its time for each.
+waits_long = pytest.mark.timeout(400)
+
 # What the overlays and the Collector bring.
 THEIRS = re.compile(r"mongodb_connection_count|host_process_memory_(usage|virtual)_bytes|resinstr:.+")
 
@@ -249,7 +252,7 @@ def scraped(
             assert parsed(exposed(f"http://{collector.prometheus}/metrics"))
             wanted = {name for name in rules() if ":" in name} - NOT_YET
             with contextlib.suppress(AssertionError):
-                eventually(lambda: wanted <= _recorded_names(prometheus), 30)
+                eventually(lambda: wanted <= _recorded_names(prometheus), 90)
             assert _recorded_names(prometheus) == wanted
             yield prometheus
 
@@ -281,6 +284,7 @@ def asked_now(expression: str, job: str = ".+") -> str:
     return re.sub(r"([<>]=?) ", r"\1 bool ", filled).replace("offset 5m", "offset 1s")
 
 
+@waits_long
 def test_each_expression_has_series(scraped: Prometheus) -> None:
     """Of a process that reports all there is, no panel, rule or alert is empty."""
     empty = [
@@ -292,6 +296,7 @@ def test_each_expression_has_series(scraped: Prometheus) -> None:
     assert empty == []
 
 
+@waits_long
 def test_each_panel_shows_what_the_application_reported(scraped: Prometheus) -> None:
     """Of the recorded application each panel has series for which it reported what the panel asks for."""
     reported = {
