@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_resinstr.cli._collector import TESTED, Collector, find
+from otel_resinstr.cli._collector import TESTED, Collector, described, find
 from otel_resinstr.cli._failure import Failure
 
 ROOT = Path(__file__).parents[2]
@@ -121,13 +121,32 @@ def test_another_version_that_works_is_named(fake_otelcol, programs, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        (TESTED, ""),
+        (f"v{TESTED}", ""),
+        ("0.155.9", f" (older than {TESTED}, which is tested)"),
+        ("0.9.0", f" (older than {TESTED}, which is tested)"),
+        (f"{TESTED}.1-rc", f" (tested is {TESTED})"),
+        ("1.0.0", f" (tested is {TESTED})"),
+        ("latest", f" (tested is {TESTED})"),
+    ],
+)
+def test_a_version_is_told_beside_the_tested_one(fake_otelcol, tmp_path, version, says):
+    """Number by number; what has none may be anything."""
+    assert f"otelcol-fake version {version}{says}, {tmp_path / 'otelcol'}" == described(
+        fake_otelcol("", version=version)
+    )
+
+
 def test_a_collector_without_a_component_is_a_failure(fake_otelcol, programs, tmp_path):
     """Its own words, its version, and what to do."""
     with pytest.raises(Failure) as raised:
         Collector(programs, fake_otelcol(REFUSED, version="0.42.0"), tmp_path)
 
     assert [
-        f"otelcol-fake version 0.42.0 (tested is {TESTED}), {tmp_path / 'otelcol'} does not start:",
+        f"otelcol-fake version 0.42.0 (older than {TESTED}, which is tested), {tmp_path / 'otelcol'} does not start:",
         '  | unknown type: "file" for id: "file/traces"',
     ] == raised.value.message.splitlines()[:2]
     assert "--otelcol none" in raised.value.message

@@ -20,23 +20,27 @@ from otel_resinstr.cli import _collector
 from otel_resinstr.cli._configurations import configurations
 from otel_resinstr.cli.commands import resinstr
 
-FAKE = f"""
+FAKE = """
     import os, sys
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
-        print("otelcol-fake version {_collector.TESTED}")
+        print("otelcol-fake version {version}")
     elif arguments[0] == "validate":
-        if "{{refused}}" in arguments[-1]:
-            sys.exit("unknown type: {{refused}}")
+        if "{refused}" in arguments[-1]:
+            sys.exit("unknown type: {refused}")
     else:
         sys.exit(5)
 """
+
+OLDER = f"older than {_collector.TESTED}, which is tested"
 
 
 @pytest.fixture
 def fake_otelcol(fake):
     """Takes all but the file whose name has *refused* in it, and ends as soon as it is started."""
-    return lambda refused="?": fake("otelcol", FAKE.format(refused=refused))
+    return lambda refused="?", version=_collector.TESTED: fake(
+        "otelcol", FAKE.format(refused=refused, version=version)
+    )
 
 
 def resinstr_collector(*arguments, **environment):
@@ -105,6 +109,34 @@ def test_a_collector_that_lacks_a_component_is_not_started(fake_otelcol, command
         "unknown type: add-mongodb",
     ] == output.splitlines()[:2]
     assert "otelcol-contrib" in output
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_one_that_is_too_old_is_not_started(fake_otelcol, command):
+    """One message: that it is older than what is tested, what it does not know, and where to get another one."""
+    otelcol = fake_otelcol("local-debug", version="0.90.0")
+    it = f"otelcol-fake version 0.90.0 ({OLDER}), {otelcol}"
+
+    code, output = resinstr_collector(command, "local-debug", "--otelcol", otelcol)
+
+    assert 1 == code
+    assert [
+        f"Error: {it} does not take local-debug:",
+        "unknown type: local-debug",
+        f"Tested is version {_collector.TESTED}: from there on `otelcol-contrib` has all that our files need, and",
+        "`make collector` builds a smaller one in a clone of the project. Put it on the PATH, or name it with",
+        "--otelcol PATH or OTELCOL_BIN.",
+    ] == output.splitlines()
+
+
+def test_an_older_one_that_takes_the_file_is_told(fake_otelcol):
+    """It is the Collector that knows what it has, so what it takes is not refused."""
+    otelcol = fake_otelcol(version="0.150.0")
+
+    assert (
+        0,
+        f"gateway: valid for otelcol-fake version 0.150.0 ({OLDER}), {otelcol}\n",
+    ) == resinstr_collector("validate", "gateway", "--otelcol", otelcol)
 
 
 def test_a_second_collector_is_noticed(fake_otelcol):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -93,7 +94,10 @@ class Collector:
 
 
 def described(otelcol: Path, remedy: str = _REMEDY) -> str:
-    """As it says itself, and where it is: ``otelcol-contrib version 0.159.0 (tested is 0.156.0), /usr/bin/...``."""
+    """As it says itself, and where it is: ``otelcol-contrib version 0.159.0 (tested is 0.156.0), /usr/bin/...``.
+
+    An older one than that may lack what the configurations need, so it says ``(older than 0.156.0, which is tested)``.
+    """
     try:
         said = subprocess.run(  # noqa: S603  a program that the user has named, or installed under its name
             [otelcol, "--version"],
@@ -109,8 +113,15 @@ def described(otelcol: Path, remedy: str = _REMEDY) -> str:
     version = said.partition("\n")[0].strip()
     if " version " not in version:
         raise Failure(f"{otelcol} is no Collector: it does not say its version\n{remedy}")
-    other = "" if version.endswith(f" {TESTED}") else f" (tested is {TESTED})"
-    return f"{version}{other}, {otelcol}"
+    return f"{version}{_beside_tested(version.rpartition(' ')[2])}, {otelcol}"
+
+
+def _beside_tested(version: str) -> str:
+    if version.removeprefix("v") == TESTED:
+        return ""
+    numbers, tested = ([int(part) for part in re.findall(r"\d+", text)[:3]] for text in (version, TESTED))
+    older = numbers and numbers < tested
+    return f" (older than {TESTED}, which is tested)" if older else f" (tested is {TESTED})"
 
 
 def _is_healthy(ports: list[int]) -> bool:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from otel_resinstr.cli._configurations import Configuration
 
 _REMEDY = (
-    f"Tested is version {_collector.TESTED}: `otelcol-contrib` has all that our files need, and `make collector`\n"
-    "builds a smaller one in a clone of the project. Put it on the PATH, or name it with --otelcol PATH or OTELCOL_BIN."
+    f"Tested is version {_collector.TESTED}: from there on `otelcol-contrib` has all that our files need, and\n"
+    "`make collector` builds a smaller one in a clone of the project. Put it on the PATH, or name it with\n"
+    "--otelcol PATH or OTELCOL_BIN."
 )
 _HEALTH = "OTELCOL_HEALTH_ENDPOINT"
 _FILES = configurations()
