@@ -45,6 +45,20 @@ def test_a_reading_that_was_overtaken_changes_nothing():
     assert [12, 12, 20] == [increases.of({"a": value})["a"] for value in (112, 110, 120)]
 
 
+def test_counters_of_another_place_go_on_from_what_was_said():
+    """Larger or smaller, they are not compared with those of the place before; also when it is that one again."""
+    increases = Increases()
+    increases.restart({"a": 100}, "here")
+
+    assert [{"a": 5}, {"a": 5, "b": 0}, {"a": 7, "b": 0}, {"a": 7}, {"a": 8}] == [
+        increases.of({"a": 105}, "here"),
+        increases.of({"a": 90_000, "b": 3}, "there"),
+        increases.of({"a": 90_002, "b": 3}, "there"),
+        increases.of({"a": 200}, "here"),
+        increases.of({"a": 201}, "here"),
+    ]
+
+
 def test_the_type_of_the_number_stays():
     """Seconds are floats also where there are none."""
     increases = Increases()

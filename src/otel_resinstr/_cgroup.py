@@ -61,6 +61,11 @@ class Group(NamedTuple):
     limit: float | None
     own: str
 
+    @property
+    def where(self) -> tuple[str, str]:
+        """Where counters are read: with those of another place they cannot be compared."""
+        return self.directory, self.own
+
 
 class Cgroup:
     """The limits of the cgroups that the process is in. Unknown, or no limit, is None.

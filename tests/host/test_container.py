@@ -53,6 +53,37 @@ def test_the_limit_that_binds_may_be_an_ancestor_s(collect, machine):
     )
 
 
+def test_counters_do_not_jump_when_another_limit_comes_to_bind(collect, start, machine):
+    """They go on with what happens at the new place, from then on."""
+    clock = FakeClock(1000.0)
+    service = machine("systemd_v2")
+    slices = "sys/fs/cgroup/system.slice/"
+    service.set(slices + "memory.events", "high 0\nmax 90000\noom 40\noom_kill 37\n")
+    service.set(slices + "memory.max", f"{1000 * MIB}\n")
+    service.set(slices + "app.service/memory.max", f"{900 * MIB}\n")
+    service.set(slices + "app.service/worker/memory.max", "max\n")
+    service.set(slices + "cpu.stat", "throttled_usec 900000000\n")
+    service.set(slices + "cpu.max", "100000 100000\n")
+    service.set(slices + "app.service/cpu.max", "50000 100000\n")
+    start(Container(service.reading(clock)))
+
+    def told():
+        collected = collect()
+        events = collected.points(RESINSTR_CONTAINER_MEMORY_EVENTS)
+        return events[("oom_kill",)], events[("max",)], collected.value(RESINSTR_CONTAINER_CPU_THROTTLED_TIME)
+
+    before = told()
+    service.set(slices + "app.service/memory.max", "max\n")
+    service.set(slices + "app.service/cpu.max", "max 100000\n")
+    clock.now += 10.0
+    flipped = told()
+    service.replace(slices + "memory.events", "oom_kill 37", "oom_kill 38")
+    service.replace(slices + "cpu.stat", "900000000", "901500000")
+    clock.now += 1.0
+
+    assert ((0, 0, 0.0), (0, 0, 0.0), (1, 0, 1.5)) == (before, flipped, told())
+
+
 def test_without_a_limit_there_is_nothing_left_of_it(collect, machine):
     """The usage is that of the own cgroup; neither "unlimited" nor infinity is a number."""
     for name in ("unlimited_v2", "app_service"):

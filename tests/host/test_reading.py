@@ -129,12 +129,36 @@ def test_pressure_can_be_asked_for_one_resource(machine):
     assert "memory" in RESOURCES
 
 
+def test_a_file_that_was_just_read_is_not_taken_for_another_group_s(machine):
+    """A reading is good for a moment, but not for the group whose limit binds since that moment."""
+    clock = FakeClock(1000.0)
+    service = machine("systemd_v2")
+    slices = "sys/fs/cgroup/system.slice/"
+    service.set(slices + "memory.events", "oom_kill 37\n")
+    service.set(slices + "app.service/memory.events", "oom_kill 2\n")
+    service.set(slices + "memory.max", f"{1000 * MIB}\n")
+    service.set(slices + "app.service/memory.max", f"{900 * MIB}\n")
+    reading = service.reading(clock)
+    reading.memory_events()
+    clock.now += 9.99
+    before = reading.memory_events()
+    service.set(slices + "app.service/memory.max", "max\n")
+    clock.now += 0.01
+    after = reading.memory_events()
+
+    assert ({"oom_kill": 2}, {"oom_kill": 37}, False) == (
+        before.counts,
+        after.counts,
+        before.where == after.where,
+    )
+
+
 def test_version_2_without_any_known_event(machine):
     """A file of other events is not understood, and none of ours is a zero."""
     odd = machine("kubernetes_v2")
     odd.set("sys/fs/cgroup/memory.events", "low 0\nsock_throttled 3\n")
 
-    assert {} == odd.reading().memory_events()
+    assert {} == odd.reading().memory_events().counts
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux only")
@@ -158,9 +182,9 @@ def test_a_file_without_its_line_is_not_understood(machine, name):
     odd.set(f"sys/fs/cgroup/{name}", "usage_usec 1\nanon 1\n")
     reading = odd.reading()
 
-    assert (None, None) == {
-        "memory.stat": (reading.container().working_set, reading.container().left),
-        "cpu.stat": (reading.throttled(), None),
+    assert [None, None] == {
+        "memory.stat": [reading.container().working_set, reading.container().left],
+        "cpu.stat": [reading.throttled().counts.get("throttled"), None],
     }[name]
 
 

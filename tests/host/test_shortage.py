@@ -259,6 +259,31 @@ def test_a_full_machine_says_more_than_a_container_without_a_limit(watched):
     assert message.startswith("the machine is short of memory: ")
 
 
+def test_kills_of_another_group_are_no_news(watched):
+    """Where the limit that binds is taken away, that of the slice binds, which has seen many killed long before."""
+    service = watched("systemd_v2")
+    slices = CGROUP + "system.slice/"
+    service.machine.set(slices + "memory.events", "low 0\nhigh 0\nmax 90000\noom 40\noom_kill 37\n")
+    service.machine.set(slices + "memory.current", f"{200 * MIB}\n")
+    service.machine.set(slices + "memory.max", f"{1000 * MIB}\n")
+    service.machine.set(slices + "app.service/memory.max", f"{900 * MIB}\n")
+    service.clock.now += 10.0
+    service.probe._begin()
+    service.machine.set(slices + "app.service/memory.max", "max\n")
+    for each in ("app.service/memory.max", "app.service/worker/memory.max"):
+        service.machine.set(slices + each, "max\n")
+    flipped = service.passes()
+    later = service.passes()
+    service.machine.replace(slices + "memory.events", "oom_kill 37", "oom_kill 38")
+
+    assert ([], []) == (flipped, later)
+    ((_, attributes),) = service.passes()
+    assert (1, 1000 * MIB) == (
+        attributes["resinstr.memory.pressure.oom_kills"],
+        attributes["resinstr.memory.pressure.limit"],
+    )
+
+
 def test_where_little_is_known_little_is_said(watched):
     """Without the own size there is no line of whose the memory is, and no guess."""
     machine = watched("no_cgroups")

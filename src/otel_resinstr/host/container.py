@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from otel_resinstr._probe import Lease
     from otel_resinstr.host.reading import HostReading
 
-_THROTTLED = "throttled"
-
 
 class Container:
     """Memory of the cgroup whose limit binds the process (its own, if there is no limit), its events, its throttling.
@@ -33,7 +31,8 @@ class Container:
     The working set is the usage without page cache that has not been used of late; available is the limit without the
     working set. The events are those of ``memory.events``: ``high`` and ``max`` came up against a limit, ``oom`` found
     nothing to give back, ``oom_kill`` killed a process, which may be a worker that nobody misses. Version 1 of cgroups
-    has ``max`` (its ``failcnt``) and ``oom_kill`` only. Events and throttled time count since the probe began.
+    has ``max`` (its ``failcnt``) and ``oom_kill`` only. Events and throttled time count since the probe began; where
+    another limit comes to bind, they go on with what happens there from then on.
     https://opentelemetry.io/docs/specs/semconv/system/container-metrics/ and
     https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
 
@@ -46,7 +45,8 @@ class Container:
 
     def __init__(self, reading: HostReading) -> None:
         self._reading = reading
-        self._increases: Increases[str] = Increases()
+        self._event_counts: Increases[str] = Increases()
+        self._throttled_time: Increases[str] = Increases()
 
     def start(self, lease: Lease) -> None:
         """Observe the six metrics; a forked child counts from 0."""
@@ -60,11 +60,9 @@ class Container:
         lease.observe(RESINSTR_CONTAINER_CPU_THROTTLED_TIME, self._throttled)
 
     def _begin(self) -> None:
-        self._increases.restart({**self._reading.memory_events(), **self._count_throttled()})
-
-    def _count_throttled(self) -> dict[str, float]:
-        throttled = self._reading.throttled()
-        return {} if throttled is None else {_THROTTLED: throttled}
+        events, throttled = self._reading.memory_events(), self._reading.throttled()
+        self._event_counts.restart(events.counts, events.where)
+        self._throttled_time.restart(throttled.counts, throttled.where)
 
     def _usage(self) -> int | None:
         container = self._reading.container()
@@ -85,10 +83,12 @@ class Container:
         return max(0, container.limit - container.working_set)
 
     def _events(self) -> Iterable[Observation]:
-        increases = self._increases.of(self._reading.memory_events())
+        events = self._reading.memory_events()
         return [
-            Observation(count, {RESINSTR_CONTAINER_MEMORY_EVENT: event}) for event, count in increases.items()
+            Observation(count, {RESINSTR_CONTAINER_MEMORY_EVENT: event})
+            for event, count in self._event_counts.of(events.counts, events.where).items()
         ]
 
     def _throttled(self) -> float | None:
-        return self._increases.of(self._count_throttled()).get(_THROTTLED)
+        throttled = self._reading.throttled()
+        return self._throttled_time.of(throttled.counts, throttled.where).get("throttled")

@@ -70,6 +70,7 @@ class Container(NamedTuple):
     inactive: int | None
     reclaimable: int | None
     major_faults: int | None
+    where: tuple[str, str]
 
     @property
     def working_set(self) -> int | None:
@@ -82,6 +83,13 @@ class Container(NamedTuple):
         if self.limit is None or self.reclaimable is None:
             return None
         return min(self.limit, max(0, self.limit - self.usage + self.reclaimable))
+
+
+class Counters(NamedTuple):
+    """What is counted of the container, and *where*: another limit may come to bind, with counters of its own."""
+
+    where: tuple[str, str] | None
+    counts: dict[str, float]
 
 
 class Stall(NamedTuple):
@@ -164,29 +172,31 @@ class HostReading:
             _memory_stat_v2 if group.v2 else _memory_stat_v1,
         )
         limit = None if group.limit is None else int(group.limit)
-        return Container(usage, limit, *(stat or (None, None, None)))
+        return Container(usage, limit, *(stat or (None, None, None)), group.where)
 
-    def memory_events(self) -> dict[str, int]:
+    def memory_events(self) -> Counters:
         """How often the container came up against its limit, and how many of its processes were killed."""
         group = self._group("memory", self._cgroup.memory)
         if group is None:
-            return {}
+            return Counters(None, {})
         if group.v2:
-            return self._file("events of the container", f"{group.directory}/memory.events", _events) or {}
+            file = f"{group.directory}/memory.events"
+            return Counters(group.where, self._file("events of the container", file, _events) or {})
         # Version 1 counts how often the limit was hit, and, since Linux 4.13, whom it killed for it.
         told = {
             "max": self._file("limit hit", f"{group.directory}/memory.failcnt", number),
             "oom_kill": self._file("OOM kills", f"{group.own}/memory.oom_control", _oom_kills),
         }
-        return {event: count for event, count in told.items() if count is not None}
+        return Counters(group.where, {event: count for event, count in told.items() if count is not None})
 
-    def throttled(self) -> float | None:
+    def throttled(self) -> Counters:
         """The seconds for which the container was kept from the CPU because its quota was used up."""
         group = self._group("cpu", self._cgroup.cpu)
         if group is None:
-            return None
+            return Counters(None, {})
         parse = _throttled_v2 if group.v2 else _throttled_v1
-        return self._file("CPU of the container", f"{group.directory}/cpu.stat", parse)
+        seconds = self._file("CPU of the container", f"{group.directory}/cpu.stat", parse)
+        return Counters(group.where, {} if seconds is None else {"throttled": seconds})
 
     def stalls(self, resources: Iterable[str] = RESOURCES) -> dict[Stall, float]:
         """The seconds for which tasks could not go on for want of each of *resources*.
@@ -248,7 +258,7 @@ class HostReading:
     def _file(self, name: str, path: str, parse: Callable[[bytes], _T]) -> _T | None:
         now = self._clock()
         kept = self._read.get(name)
-        if kept is not None and now - kept[0] < _FRESH:
+        if kept is not None and now - kept[0] < _FRESH and kept[2].place == path:
             return kept[1]  # type: ignore[no-any-return]  # what *parse* gave
         value, reason = None, None
         try:
@@ -329,9 +339,9 @@ def _memory_stat(text: bytes, prefix: bytes) -> tuple[int | None, int | None, in
     return inactive, reclaimable, major
 
 
-def _events(text: bytes) -> dict[str, int]:
+def _events(text: bytes) -> dict[str, float]:
     counts = {event: field(text, event.encode() + b" ") for event in ("high", "max", "oom", "oom_kill")}
-    events = {event: count for event, count in counts.items() if count is not None}
+    events: dict[str, float] = {event: count for event, count in counts.items() if count is not None}
     if not events:
         raise ValueError
     return events

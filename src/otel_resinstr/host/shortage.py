@@ -52,15 +52,17 @@ class Reading(NamedTuple):
 
     *usage* leaves page cache out, which is given back when memory is wanted: a machine that has filled its memory
     with that is not short of it. A container without a *limit* can be short too: of what ``memory.high`` or a full
-    machine leaves to it, which shows in what it waits for and who is killed.
+    machine leaves to it, which shows in what it waits for and who is killed. Counts of the container can be compared
+    with those that were read at the same place (*where*).
     """
 
     scope: str
+    where: tuple[tuple[str, str] | None, ...]
     limit: int | None
     usage: int
     stalled: float | None
     major_faults: int | None
-    oom_kills: int | None
+    oom_kills: float | None
 
 
 class Finding(NamedTuple):
@@ -123,12 +125,20 @@ class Shortage:
             for stall, seconds in source.stalls(["memory"]).items()
             if stall.kind == "some"
         }
-        kills = source.memory_events().get("oom_kill")
+        events = source.memory_events()
+        kills = events.counts.get("oom_kill")
+        where = (None if container is None else container.where, events.where)
         ours = None
         if container is not None and container.reclaimable is not None:
             used = max(0, container.usage - container.reclaimable)
             ours = Reading(
-                "container", container.limit, used, stalls.get("container"), container.major_faults, kills
+                "container",
+                where,
+                container.limit,
+                used,
+                stalls.get("container"),
+                container.major_faults,
+                kills,
             )
         if ours is not None and ours.limit is not None:
             yield ours
@@ -137,7 +147,7 @@ class Shortage:
             if container is None and paging is not None:
                 kills = paging.oom_kills
             used = machine.total - machine.available
-            yield Reading("machine", machine.total, used, stalls.get("system"), faults, kills)
+            yield Reading("machine", where, machine.total, used, stalls.get("system"), faults, kills)
         # Without a limit it lacks what the machine lacks, which says more.
         if ours is not None and ours.limit is None:
             yield ours
@@ -149,8 +159,9 @@ class Shortage:
         self._before = (now, readings)
         passed = now - at
         for scope, reading in readings.items():
-            if scope in before and passed > 0:
-                finding = compared(before[scope], reading, passed)
+            first = before.get(scope)
+            if first is not None and first.where == reading.where and passed > 0:
+                finding = compared(first, reading, passed)
                 if finding.short:
                     self._say(finding)
                     return  # one is enough, and the first says most
@@ -180,7 +191,7 @@ def compared(before: Reading, now: Reading, passed: float) -> Finding:
     def increase(first: float | None, last: float | None) -> float | None:
         return None if first is None or last is None else max(0, last - first)
 
-    stalled, faults, kills = map(increase, before[3:], now[3:])
+    stalled, faults, kills = map(increase, before[4:], now[4:])
     return Finding(
         now.scope,
         now.limit,
