@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 # A program of its own: it is under the GPL, and never imported.
 PROGRAM = Path(sys.executable).with_name("secantusd-py")
+
+EXHAUST = 64  # pymongo.CursorType.EXHAUST, where there is a driver
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +152,26 @@ def clients_of(kind: type) -> list[Any]:
 def driver_threads() -> list[str]:
     """The driver's threads in this process, as the kernel says."""
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("pymongo"))
+
+
+@contextlib.contextmanager
+def connection_in_use(client: Any) -> Iterator[None]:
+    """A connection of a synchronous *client* is held for as long as it takes: by a cursor with more to read from it."""
+    client.shop.numbers.drop()
+    client.shop.numbers.insert_many([{} for _ in range(3)])
+    with client.shop.numbers.find(batch_size=1, cursor_type=EXHAUST) as cursor:
+        next(cursor)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def connection_of_async_in_use(client: Any) -> AsyncIterator[None]:
+    """The same, of an asynchronous one."""
+    await client.shop.numbers.drop()
+    await client.shop.numbers.insert_many([{} for _ in range(3)])
+    async with client.shop.numbers.find(batch_size=1, cursor_type=EXHAUST) as cursor:
+        await cursor.next()
+        yield
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:

@@ -414,9 +414,9 @@ def test_c_9_a_command_says_what_it_waited_for_its_connection(sink, server, watc
 
     assert [True] * 3 == [seconds >= 0.49 for seconds in durations]
     # As long as those before it took, less the moment by which its thread started later.
-    assert waited[1] == pytest.approx(durations[0], abs=0.3)
-    assert waited[2] == pytest.approx(durations[0] + durations[1], abs=0.3)
-    assert waited[0] < 0.3
+    assert waited[1] == pytest.approx(durations[0], abs=0.45)
+    assert waited[2] == pytest.approx(durations[0] + durations[1], abs=0.45)
+    assert waited[0] < 0.45
 
 
 def test_c_9_of_tasks_too(sink, server, watch, fail):
@@ -841,7 +841,7 @@ def test_c_1_a_command_that_runs_while_the_probe_stops_is_ended(sink, server, wa
     commands = watch()
     with pymongo.MongoClient(server.uri) as client:
         client.admin.command("hello")
-        fail(failCommands=["ping"], blockConnection=True, blockTimeMS=500)
+        fail(failCommands=["ping"], blockConnection=True, blockTimeMS=2000)
         results = []
         thread = threading.Thread(target=lambda: results.append(client.admin.command("ping")["ok"]))
         thread.start()
@@ -892,13 +892,12 @@ def test_c_1_a_cancelled_command_is_ended_with_the_reason(sink, server, watch, f
         async with pymongo.AsyncMongoClient(server.uri) as client:
             await client.admin.command("hello")
             task = asyncio.create_task(client.admin.command("ping"))
-            while not commands._open:  # noqa: ASYNC110  nobody says when
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(eventually, lambda: commands._open)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    fail(failCommands=["ping"], blockConnection=True, blockTimeMS=1000)
+    fail(failCommands=["ping"], blockConnection=True, blockTimeMS=2000)
     asyncio.run(main())
 
     assert {} == commands._open
@@ -973,6 +972,7 @@ import os, sys, threading, warnings
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # of forking beside threads, as servers do
 warnings.filterwarnings("ignore", "Unclosed|MongoClient opened before fork")
 import pymongo
+from mongo import eventually
 from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.commands import Commands
@@ -984,11 +984,10 @@ running = Running([clients, commands], Telemetry(**sink.providers))
 client = pymongo.MongoClient(uri)
 client.admin.command("ping")
 client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": {
-    "failCommands": ["ping"], "blockConnection": True, "blockTimeMS": 1000}})
+    "failCommands": ["ping"], "blockConnection": True, "blockTimeMS": 2000}})
 thread = threading.Thread(target=client.admin.command, args=("ping",))
 thread.start()
-while not commands._open:
-    pass
+eventually(lambda: commands._open)
 reader, writer = os.pipe()
 child = os.fork()
 if child == 0:

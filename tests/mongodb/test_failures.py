@@ -71,6 +71,12 @@ def closed_uri():
         yield f"mongodb://user:secret@127.0.0.1:{taken.getsockname()[1]}/?serverSelectionTimeoutMS=200"
 
 
+@pytest.fixture
+def refusing_uri(closed_uri):
+    """The same, with the time for a first heartbeat to fail on a machine that is busy."""
+    return closed_uri.replace("=200", "=1000")
+
+
 def select(uri, kind):
     """The error with which an operation of a client ends."""
     if kind == "sync":
@@ -88,11 +94,11 @@ def select(uri, kind):
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_c_9_a_server_that_cannot_be_selected_is_told(sink, failures, closed_uri, kind):
+def test_c_9_a_server_that_cannot_be_selected_is_told(sink, failures, refusing_uri, kind):
     """A point and an event in the trace of the request, with the error's class; the error is the driver's own."""
     tracer = sink.tracer_provider.get_tracer("test")
     with tracer.start_as_current_span("request") as request:
-        error = select(closed_uri, kind)
+        error = select(refusing_uri, kind)
     (event,) = sink.events()
 
     assert type(error) is ServerSelectionTimeoutError
@@ -105,7 +111,7 @@ def test_c_9_a_server_that_cannot_be_selected_is_told(sink, failures, closed_uri
         event.attributes["server.address"],
         event.attributes["mongodb.client.type"],
     )
-    port = closed_uri.rpartition(":")[2].partition("/")[0]
+    port = refusing_uri.rpartition(":")[2].partition("/")[0]
     site = event.attributes["mongodb.client.site"]
     assert site.startswith("test_failures.py:")
     assert (
@@ -116,11 +122,11 @@ def test_c_9_a_server_that_cannot_be_selected_is_told(sink, failures, closed_uri
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_the_error_is_as_without_us(start, closed_uri, kind):
+def test_the_error_is_as_without_us(start, refusing_uri, kind):
     """Its class, what it came from, and where it came from, but for the frame of the wrapper."""
 
     def facts():
-        error = select(closed_uri, kind)
+        error = select(refusing_uri, kind)
         frames = [
             frame.name
             for frame in traceback.extract_tb(error.__traceback__)

@@ -48,7 +48,7 @@ class Watch:
     def __init__(self, sink, **options):
         self.ticker = TickerByHand()
         self.clients = Clients()
-        self.probe = Server(self.clients, **{"interval": 60.0, **options})
+        self.probe = Server(self.clients, **{"interval": 60.0, "timeout": 20.0, **options})
         probes = [self.clients, Pool(self.clients), Ledger(self.clients, 10, 60.0), self.probe]
         self.running = Running(probes, Telemetry(**sink.providers, ticker=self.ticker))
 
@@ -59,7 +59,7 @@ class Watch:
     def ask(self):
         question = self.begin()
         if question is not None:
-            question.join(20)
+            question.join(30)
             assert not question.is_alive()
 
 
@@ -99,7 +99,7 @@ def test_it_says_what_the_server_says(server, sink, watch):
 
         def agreed(sockets):
             watch.ask()
-            said = sink.collect().points(COUNT)["current", HERE]
+            said = sink.collect().points(COUNT).get(("current", HERE))
             return said == sockets_to(server.port) == sockets
 
         eventually(lambda: agreed(3))
