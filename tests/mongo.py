@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -91,10 +92,12 @@ class Server:
 
 
 class Relay:
-    """A Unix socket in *folder* that leads to *server*, which has none of its own."""
+    """A Unix socket that leads to *server*, which has none of its own."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        self.path = folder / "mongodb.sock"
+    def __init__(self, server: Server) -> None:
+        # Not in a folder of pytest's: a socket's path may have some hundred characters, and no more.
+        self._folder = tempfile.TemporaryDirectory(prefix="resinstr-", dir="/tmp")
+        self.path = Path(self._folder.name, "mongodb.sock")
         self._port = server.port
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(self.path))
@@ -125,6 +128,7 @@ class Relay:
         """Take no more connections."""
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        self._folder.cleanup()
 
 
 def sockets_to(port: int, pid: int | str = "self") -> int:

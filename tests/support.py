@@ -52,7 +52,16 @@ def run_python(code: str, *arguments: str, timeout: float = 60, **environ: str) 
     It fails if the program does, or says anything on its standard error: a warning, a traceback that was ignored.
     """
     program = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:LogRecord init with",
+            "-c",
+            textwrap.dedent(code),
+            *arguments,
+        ],
         env=clean_environ(**environ),
         capture_output=True,
         text=True,

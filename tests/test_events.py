@@ -88,7 +88,6 @@ def test_the_record_is_in_our_scope(sink, clock):
     assert (SCOPE, __version__, SCHEMA_URL) == (scope.name, scope.version, scope.schema_url)
 
 
-@pytest.mark.filterwarnings("ignore:LogRecord init with:UserWarning")  # the SDK 1.37 warns of itself
 def test_the_record_belongs_to_the_trace_in_which_it_happened(events, sink):
     """The way from the event to the request that was stalled."""
     with sink.tracer_provider.get_tracer("test").start_as_current_span("request") as span:

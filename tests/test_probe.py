@@ -35,9 +35,6 @@ PATIENCE = 10
 SECRET = "mongodb://user:secret@host"
 breaks = pytest.mark.breaks
 
-# The SDK's own warning about itself, up to 1.37, when a record belongs to a trace.
-in_a_trace = pytest.mark.filterwarnings("ignore:LogRecord init with:UserWarning")
-
 
 class Broken(Exception):  # noqa: N818  a name to be found in the line
     """What a broken probe raises; its text holds what must not leave the process."""
@@ -413,7 +410,6 @@ def test_stopped_probes_leave_nothing(sink, start, library, caplog):
     assert ([], []) == (lines(caplog), sink.events())
 
 
-@in_a_trace
 def test_what_is_recorded_goes_to_the_same_provider(sink, start):
     """Histograms, spans and events, for what happens."""
 

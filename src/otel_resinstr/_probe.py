@@ -88,8 +88,8 @@ class Lease:
     def guard(self, function: Callable[..., _T], *args: Any) -> _T | None:
         """Call *function*; None if it raises, which ends the lease, and None once the lease has ended.
 
-        What the application's own signal handler raises meanwhile is the application's, and goes on to whoever has called
-        us: to the application, but where that is a library which swallows what a listener raises, as pymongo does.
+        What the application's own signal handler raises meanwhile is the application's, and goes on to whoever called
+        us. That is the application, or a library which swallows what a listener raises, as pymongo does.
         """
         if self.ended:
             return None

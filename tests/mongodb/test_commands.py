@@ -8,7 +8,6 @@ import datetime as dt
 import gc
 import os
 import threading
-from pathlib import Path
 
 import pymongo
 import pytest
@@ -21,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from pymongo import CursorType, DeleteMany, InsertOne, UpdateOne, WriteConcern, monitoring
 
 import otel_resinstr
-from mongo import eventually
+from mongo import Relay, eventually
 from otel_resinstr import semconv
 from otel_resinstr.mongodb import commands as module
 from otel_resinstr.mongodb.clients import Clients
@@ -504,10 +503,10 @@ def test_motor_commands_are_in_the_trace_of_their_task(sink, server, commands):
 
 def test_c_11_over_a_unix_socket_there_is_a_path_and_no_port(sink, commands, server):
     """The path is the server's address and the peer's; the transport is said, since it is not the usual one."""
-    path = f"/tmp/resinstr-{os.getpid()}.sock"  # short, as it has to be
-    uri = f"mongodb://{path.replace('/', '%2F')}/?directConnection=true"
-    with Relay(path, server.port), pymongo.MongoClient(uri) as client:
-        client.shop.things.find_one()
+    with contextlib.closing(Relay(server)) as relay:
+        path = str(relay.path)
+        with pymongo.MongoClient(f"mongodb://{path.replace('/', '%2F')}/?directConnection=true") as client:
+            client.shop.things.find_one()
 
     (span,) = sink.spans("find things")
     assert {
@@ -520,43 +519,6 @@ def test_c_11_over_a_unix_socket_there_is_a_path_and_no_port(sink, commands, ser
         "network.transport": "unix",
     } == attributes(span, "mongodb.pool.wait_time")
     assert ("things", "shop", "find", "mongodb", path) in sink.collect().points(DURATION)
-
-
-class Relay:
-    """A Unix socket behind which the server is: it listens on TCP only."""
-
-    def __init__(self, path, port):
-        self._path, self._port = path, port
-
-    def __enter__(self):
-        listening = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(listening)))
-        self._thread.start()
-        assert listening.wait(30)
-
-    async def _serve(self, listening):
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_unix_server(self._connected, self._path)
-        listening.set()
-        await self._stop.wait()
-        server.close()
-
-    async def _connected(self, reader, writer):
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-
-        async def pass_on(source, target):
-            try:
-                while data := await source.read(65536):
-                    target.write(data)
-            finally:
-                target.close()
-
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer), return_exceptions=True)
-
-    def __exit__(self, *_exception):
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        Path(self._path).unlink(missing_ok=True)  # from 3.13 on the server has done it
 
 
 # The text of a query

@@ -39,12 +39,8 @@ lazily_resolved = pytest.mark.skipif(
 )
 
 
-pytestmark = [
-    # The asynchronous driver forgets a socket of a connection that could not be opened; asyncio warns of each.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    # The SDK's own warning about itself, up to 1.37, when a record belongs to a trace.
-    pytest.mark.filterwarnings("ignore:LogRecord init with:UserWarning"),
-]
+# The asynchronous driver forgets a socket of a connection that could not be opened; asyncio warns of each.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 @pytest.fixture(autouse=True)

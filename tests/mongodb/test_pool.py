@@ -386,9 +386,9 @@ def test_a_seed_that_its_replica_set_knows_by_another_name(server, sink, probes)
     settle(server, sink, 0)
 
 
-def test_a_pool_at_a_unix_socket(server, tmp_path, sink, probes):
+def test_a_pool_at_a_unix_socket(server, sink, probes):
     """Named by its path, and without a port."""
-    relay = Relay(server, tmp_path)
+    relay = Relay(server)
     try:
         uri = f"mongodb://{str(relay.path).replace('/', '%2F')}/?directConnection=true"
         with pymongo.MongoClient(uri) as client:
