@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -80,6 +81,33 @@ def test_a_signal_before_the_start_is_not_forgotten():
     foreground._ask(signal.SIGTERM, None)
 
     assert 128 + signal.SIGTERM == foreground.run(never, pytest.fail)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a program that its parent was killed")
+def test_where_we_are_killed_it_is_asked_to_end_all_the_same():
+    """No Collector is left behind that holds the ports of the next one."""
+    program = "import signal; print('runs', flush=True); print(signal.sigwait([signal.SIGTERM]).name)"
+    # Blocked before it is there, so that it comes to the one who waits for it.
+    ours = f"""
+import signal, sys
+from otel_resinstr.cli._foreground import Foreground
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+Foreground([sys.executable, "-c", {program!r}]).run(lambda: False, lambda: None)
+"""
+    with subprocess.Popen([sys.executable, "-c", ours], stdout=subprocess.PIPE, text=True) as resinstr:
+        assert resinstr.stdout is not None
+        assert "runs\n" == resinstr.stdout.readline()
+        resinstr.kill()
+
+        # All of it: whoever could write more has ended.
+        assert "SIGTERM\n" == resinstr.stdout.read()
+
+
+def test_elsewhere_it_is_started_as_it_is(monkeypatch):
+    """There is no such call."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    assert 3 == Foreground([sys.executable, "-c", "raise SystemExit(3)"]).run(never, nothing)
 
 
 def test_a_signal_that_was_ignored_stays_ignored():

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
+import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from otel_resinstr.cli._failure import Failure
@@ -16,10 +19,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _LOOK_EVERY = 0.1
+_PR_SET_PDEATHSIG = 1  # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 
 
 class Foreground:
-    """Runs *command* until it ends. Ctrl-C, SIGTERM and SIGHUP ask it to end, and it has the time that it needs."""
+    """Runs *command* until it ends. Ctrl-C, SIGTERM and SIGHUP ask it to end, and it has the time that it needs.
+
+    Where we are killed, Linux asks it in our place; elsewhere it runs on.
+    """
 
     def __init__(self, command: Sequence[str | Path]) -> None:
         self._command = command
@@ -35,7 +42,11 @@ class Foreground:
         }
         try:
             # A group of its own: Ctrl-C reaches only us, and so it is asked once, whoever sent the signal.
-            process = self._process = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603  see find
+            process = self._process = subprocess.Popen(  # noqa: S603  see find
+                self._command,
+                start_new_session=True,
+                preexec_fn=_asked_to_end_with_us(),  # noqa: PLW1509  one call of the system, and no other thread
+            )
             if self._asked:
                 process.terminate()
             while process.poll() is None and not self._asked:
@@ -55,3 +66,10 @@ class Foreground:
         self._asked = True
         if self._process is not None:
             self._process.terminate()
+
+
+def _asked_to_end_with_us() -> Callable[[], object] | None:
+    """What the new process has to do before it is the program; looked up before there is one."""
+    if sys.platform != "linux":
+        return None
+    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGTERM)
