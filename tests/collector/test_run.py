@@ -11,9 +11,11 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -30,6 +32,8 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+from mongo import eventually
 
 CONFIG = Path(__file__).parents[2] / "collector" / "config"
 MANIFEST = Path(__file__).parents[2] / "collector" / "builder" / "manifest.yaml"
@@ -274,3 +278,46 @@ def test_verbosity_comes_from_the_environment(run_collector: Callable[..., Any])
 
     assert "checkout" not in shown
     assert "checkout" in kept
+
+
+def test_a_key_with_a_dollar_is_sent_as_the_readme_says(otelcol: Path, run_collector) -> None:
+    """`$$` is one, `${...}` is filled in, any other is itself; and what looks like a number needs its quotes."""
+    received: list[dict[str, Any]] = []
+
+    class BackEnd(grpc.GenericRpcHandler):  # answers UNIMPLEMENTED, and has the headers
+        def service(self, call: Any) -> None:
+            received.append(dict(call.invocation_metadata))
+
+    given = {
+        "number": "123",
+        "twice": "a$$b",
+        "once": "a$b",
+        "braces": "a$${HOST}c",
+        "filled": "a${env:HOST}c",
+    }
+    environment = {"GATEWAY_HEADERS": json.dumps(given), "GATEWAY_PLAIN_TEXT": "true", "HOST": "shop"}
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[BackEnd()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with run_collector(
+            CONFIG / "gateway.yaml", {"GATEWAY_ENDPOINT": f"127.0.0.1:{port}", **environment}
+        ) as gateway:
+            span = {"name": "checkout", "traceId": f"{1:032x}", "spanId": f"{1:016x}"}
+            assert gateway.send("traces", {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}) == 200
+            eventually(lambda: received, 60)
+    finally:
+        server.stop(None)
+    unquoted = run_to_end(
+        otelcol, "validate", f"--config={CONFIG / 'gateway.yaml'}", env={"GATEWAY_HEADERS": "{api-key: 123}"}
+    )
+
+    assert {name: received[0][name] for name in given} == {
+        "number": "123",
+        "twice": "a$b",
+        "once": "a$b",
+        "braces": "a${HOST}c",
+        "filled": "ashopc",
+    }
+    assert unquoted.returncode != 0
+    assert "headers" in unquoted.stderr
