@@ -71,6 +71,30 @@ def test_tracing_that_we_began_ends_with_us(start):
     assert (True, False, True) == (began, ended, tracemalloc.is_tracing())
 
 
+def test_tracing_that_the_application_began_anew_goes_on(start):
+    """It has stopped ours and traces for itself; or it has stopped ours, and there is nothing to stop."""
+    running = start(Heap(trace=True))
+    tracemalloc.stop()
+    tracemalloc.start()
+    running.stop()
+    began_anew = tracemalloc.is_tracing()
+    tracemalloc.stop()
+    running = start(Heap(trace=True))
+    tracemalloc.stop()
+    running.stop()
+
+    assert (True, False) == (began_anew, tracemalloc.is_tracing())
+
+
+def test_tracing_that_ends_while_the_lines_are_looked_for_is_no_error(start, sink, monkeypatch):
+    """Another thread stops it just before the snapshot: there are no lines, and the probe goes on."""
+    running = start(Heap())
+    monkeypatch.setattr(tracemalloc, "is_tracing", lambda: True)
+
+    assert ([], []) == (otel_resinstr.heap_growth(), sink.events())
+    assert [False] == [lease.ended for lease in running._leases]
+
+
 def test_the_lines_that_grew_most(start, sink):
     """By size, with the number of blocks, since the last call; said once each time it is asked for."""
     clock = FakeClock(1000.0)
