@@ -178,12 +178,61 @@ def test_what_is_remembered_is_bounded(collect, start, net):
     assert (4096, 33, 64) == (sum(points.values()), len(points), collected.value(RESINSTR_SNAT_PORT_LIMIT))
 
 
+def test_other_processes_connections_are_not_looked_into(net):
+    """But for those that may be ours, since they are nobody's any more, and for the ports on which somebody listens."""
+    net.owns(11)
+    net.has(
+        ("10.0.0.4:40001", "10.0.0.9:27017", "established", 11),
+        ("10.0.0.4:40002", "10.0.0.9:27017", "established", 99),
+        ("10.0.0.4:40003", "10.0.0.9:27017", "time_wait", 0),
+        ("0.0.0.0:8000", "0.0.0.0:0", "listen", 99),
+    )
+
+    assert [40001, 40003, 8000] == [each.local[1] for each in net.probe()._connections()]
+
+
+def test_one_collection_reads_the_connections_once(collect, start, net, monkeypatch):
+    """Both metrics are made of one reading; one that was not asked for in time is not kept for the next."""
+    net.owns(11)
+    probe = net.probe()
+    start(probe)
+    reads = []
+    connections = probe._connections
+    monkeypatch.setattr(probe, "_connections", lambda: reads.append(1) or connections())
+    collect()
+    collect()
+    together = len(reads)
+    net.has(("10.0.0.4:40001", "20.50.1.2:443", "established", 11))
+    probe._count()  # of a reader that wants nothing else
+    net.has()
+    net.clock.now += 10.0
+
+    assert (2, []) == (together, probe._usage())
+
+
+def test_a_table_that_is_too_large_gives_no_points(collect, start, net):
+    """To go through a hundred thousand lines would cost more than they tell; nothing is made up of a part of them."""
+    net.owns(11)
+    net.has(("10.0.0.4:40001", "10.0.0.9:27017", "established", 11))
+    tcp = net.root / "proc/self/net/tcp"
+    tcp.write_text(tcp.read_text() + "\n" * (8 << 20))
+    probe = net.probe()
+    start(probe)
+    probe._look()
+
+    assert [RESINSTR_SNAT_PORT_LIMIT.name] == collect().names()
+
+
 def test_lines_that_are_not_understood_are_left_out(collect, net):
     """A state of a kernel to come, and nonsense; a kernel without IPv6 has one table."""
     net.owns(11)
     net.has(("10.0.0.4:40001", "10.0.0.9:27017", "established", 11))
     tcp = net.root / "proc/self/net/tcp"
-    tcp.write_text(tcp.read_text() + tcp.read_text().replace(" 01 ", " 7F ") + "nonsense\n")
+    line = tcp.read_text().splitlines()[1]
+    odd = [line.replace(" 01 ", " 7F "), "nonsense", line.replace(":6989 ", ":port "), line[:40]]
+    odd += [line.replace("0900000A", address) for address in ("", "-1", "09000000000A", "address.")]
+    assert line not in odd
+    tcp.write_text("\n".join([HEAD.rstrip(), line, *odd, ""]))
     (net.root / "proc/self/net/tcp6").unlink()
 
     assert {("established", "27017"): 1} == collect(net.probe()).points(RESINSTR_PROCESS_CONNECTION_COUNT)
