@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from agreed import OURS
 from otel_resinstr.explain import thresholds
+from otel_resinstr.semconv import METRICS
 from otelcol import COLLECTOR
 
 ROOT = Path(__file__).parents[2]
@@ -70,9 +70,9 @@ def test_queries_ask_for_what_the_package_reports(query: str) -> None:
     text = QUERIES[query]
     names = {name for found in NAMES.findall(text) for name in re.findall(r'"([^"]+)"', found)}
     keys = set(re.findall(r'customDimensions\["([^"]+)"\]', text))
-    attributes = {key for name in names for key in OURS[name].attributes}
+    attributes = {key for metric in METRICS if metric.name in names for key in metric.attributes}
 
-    assert names <= set(OURS)
+    assert names <= {metric.name for metric in METRICS}
     theirs = {"instrumentationlibrary.name", "logger_name", "db.system.name"}
     assert keys - attributes <= theirs
 

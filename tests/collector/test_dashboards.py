@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
-from agreed import OURS, Shape
 from mongo import Server, eventually
-from otel_resinstr.semconv import METRICS, Kind
+from otel_resinstr.semconv import METRICS, Kind, Metric
 from otelcol import COLLECTOR, exposed
 from otelcol import running as running_collector
 from prometheus import Prometheus
@@ -48,15 +47,15 @@ PICKED = {
 }
 
 
-def exposed_names(name: str, shape: Shape) -> set[str]:
+def exposed_names(metric: Metric) -> set[str]:
     """The names of the series that a metric becomes."""
     base = name_of(
-        name,
-        shape.unit,
-        monotonic=shape.kind is Kind.OBSERVABLE_COUNTER,
-        gauge=shape.kind is Kind.OBSERVABLE_GAUGE,
+        metric.name,
+        metric.unit,
+        monotonic=metric.kind is Kind.OBSERVABLE_COUNTER,
+        gauge=metric.kind is Kind.OBSERVABLE_GAUGE,
     )
-    if shape.kind is Kind.HISTOGRAM:
+    if metric.kind is Kind.HISTOGRAM:
         return {f"{base}_bucket", f"{base}_count", f"{base}_sum"}
     return {base}
 
@@ -158,14 +157,14 @@ def test_each_metric_of_the_package_has_a_panel() -> None:
     """A metric that nobody can see is of no use: a new one is entered in tools/dashboards.py."""
     asked = set().union(*map(names_in, EXPRESSIONS.values()))
 
-    without = {metric.name for metric in METRICS if not exposed_names(metric.name, OURS[metric.name]) & asked}
+    without = {metric.name for metric in METRICS if not exposed_names(metric) & asked}
 
     assert without == set()
 
 
 def test_nothing_is_asked_for_that_nobody_reports() -> None:
     """Each name is one of the package's, with its unit, or of an overlay, or recorded by a rule."""
-    known = set().union(*(exposed_names(*each) for each in OURS.items())) | set(rules())
+    known = set().union(*map(exposed_names, METRICS)) | set(rules())
     asked = set().union(*map(names_in, EXPRESSIONS.values()))
 
     assert {name for name in asked - known if not THEIRS.fullmatch(name)} == set()
@@ -185,25 +184,25 @@ def everything(count: int) -> dict[str, Any]:
     """A request of a process that reports every metric there is, for the *count*th time."""
     now = str(time.time_ns())
     metrics = []
-    for name, shape in OURS.items():
+    for metric in METRICS:
         point: dict[str, Any] = {
             "attributes": [
-                {"key": key, "value": {"stringValue": PICKED.get(key, "x")}} for key in shape.attributes
+                {"key": key, "value": {"stringValue": PICKED.get(key, "x")}} for key in metric.attributes
             ],
             "startTimeUnixNano": "1",
             "timeUnixNano": now,
         }
         data: dict[str, Any] = {"dataPoints": [point]}
-        if shape.kind is Kind.HISTOGRAM:
+        if metric.kind is Kind.HISTOGRAM:
             point |= {"count": str(count), "sum": 0.1 * count, "explicitBounds": [1.0]}
             point["bucketCounts"] = [str(count), "0"]
             kind, data["aggregationTemporality"] = "histogram", 2
-        elif shape.kind is Kind.OBSERVABLE_GAUGE:
+        elif metric.kind is Kind.OBSERVABLE_GAUGE:
             kind, point["asDouble"] = "gauge", 0.5
         else:
             kind, point["asInt"] = "sum", str(count)
-            data |= {"aggregationTemporality": 2, "isMonotonic": shape.kind is Kind.OBSERVABLE_COUNTER}
-        metrics.append({"name": name, "unit": shape.unit, kind: data})
+            data |= {"aggregationTemporality": 2, "isMonotonic": metric.kind is Kind.OBSERVABLE_COUNTER}
+        metrics.append({"name": metric.name, "unit": metric.unit, kind: data})
     identity = {"service.name": "everything", "service.instance.id": "1"}
     resource = [{"key": key, "value": {"stringValue": value}} for key, value in identity.items()]
     return {
