@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 import otel_resinstr
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from otel_resinstr._probe import Probe
 
 pytest_plugins = ["ingestion", "mongo", "otelcol", "prometheus"]
+
+# How long an example takes is a matter of the machine, and of what else runs on it.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture

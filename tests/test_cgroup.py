@@ -243,7 +243,7 @@ def test_what_is_not_a_positive_number_is_no_limit(copy, name, files, text):
     assert limits(root) == (None, None)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(st.sampled_from("0:/.cgroupmey2, -\\1max\n\0ä\ud800")), min_size=4, max_size=4))
 def test_no_content_of_the_files_raises(tmp_path, texts):
     """Whatever stands in the four kinds of files, an answer comes back."""

@@ -175,7 +175,7 @@ NO_NUMBER = st.one_of(
 
 
 @pytest.mark.parametrize("name", ["kubernetes_v2", "docker_v1", "hybrid"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_garbage_gives_nothing(name, data, tmp_path_factory):
     """Files of random content, and files of the right shape with something else for each number: no point, no error."""

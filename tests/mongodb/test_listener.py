@@ -55,7 +55,7 @@ def test_every_method_of_the_drivers_listener_of_commands_is_there():
     assert {"started", "succeeded", "failed"} <= {*vars(CommandListener)} & {*vars(CommandsListener)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(METHODS), st.integers(1, 3)), max_size=30), st.booleans())
 def test_any_order_of_events_leaves_counts_that_can_be(events, ended):
     """Legal or not: nothing raises, nothing is negative, and what was opened is open or closed."""

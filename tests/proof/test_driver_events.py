@@ -33,7 +33,6 @@ IDS = st.integers(1, 4)
 PROFILE = settings(
     max_examples=25,
     stateful_step_count=30,
-    deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # what fails is short already, and the test must end
     suppress_health_check=[HealthCheck.too_slow],

@@ -292,7 +292,7 @@ def test_an_executor_that_was_dropped_with_work_left(watch, collect, work):
 ENDINGS = {"return": lambda: 1, "raise": lambda: 1 / 0, "exit": sys.exit}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     threads=st.integers(1, 3),
     items=st.lists(st.tuples(st.sampled_from([*ENDINGS]), st.booleans()), max_size=12),
