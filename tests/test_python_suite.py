@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -31,3 +31,55 @@ def test_pythons_own_tests_of_thread_pools_come_out_the_same():
     assert (0, "") == (suite.returncode, suite.stderr)
     assert "'passed'" in suite.stdout
     assert suite.stdout.endswith("changed: 0\n")
+
+
+@pytest.fixture
+def suite():
+    """The tool, as a module."""
+    spec = spec_from_file_location("python_suite", SUITE)
+    suite = module_from_spec(spec)
+    spec.loader.exec_module(suite)
+    return suite
+
+
+OFF = {"t.first": "passed", "t.second": "passed"}
+
+
+@pytest.mark.parametrize(
+    ("on", "alone", "changed", "said"),
+    [
+        (OFF, {}, [], ""),
+        ({"module": "ended with -11: "}, {}, ["module"], "  module: None without us, ended with -11:  with"),
+        (
+            {**OFF, "t.second": "failed"},
+            {"t.second": "failed"},
+            ["t.second"],
+            "  t.second: passed without us, failed with",
+        ),
+        (
+            {**OFF, "t.second": "failed"},
+            {},
+            [],
+            "  only after the others: t.second: passed without us, failed with",
+        ),
+    ],
+)
+def test_what_we_change_is_told(suite, monkeypatch, capsys, on, alone, changed, said):
+    """A module that does not come to its end, a test that fails alone, and one that fails only after others."""
+
+    def run(name, *, instrumented, only=()):
+        outcomes = on if instrumented else OFF
+        return {test: alone.get(test, "passed") if instrumented else "passed" for test in only} or outcomes
+
+    monkeypatch.setattr(suite, "run", run)
+    figures, found = suite.compare("module")
+
+    assert (changed, len(on)) == (found, figures.total())
+    assert [said] == (capsys.readouterr().out.splitlines()[1:] or [""])
+
+
+def test_a_suite_without_a_test_fails(suite, monkeypatch):
+    """It has shown nothing, as where an interpreter does not ship the tests that are named."""
+    monkeypatch.setattr(sys, "argv", ["python_suite.py", "test.no_such_tests"])
+
+    assert 1 == suite.main()
