@@ -782,6 +782,18 @@ def test_how_long_a_loop_was_kept_from_a_cpu_is_asked_once_a_second(
     assert [0.1, 0.1] == [pytest.approx(sample.queued) for sample in listening.samples if sample.queued]
 
 
+def test_no_file_is_read_in_the_threads_of_the_application(loops, ticker, clock):
+    """How long a loop's thread was kept from the CPUs is asked at the first look, not where the loop starts."""
+    asked = []
+    clock.queued = lambda thread: asked.append(threading.current_thread().name)
+    ticks = ticker(loops)
+    with busy(Homemade()):
+        before = list(asked)
+        ticks.tick()
+
+    assert ([], {"MainThread"}) == (before, {*asked})
+
+
 def test_a_platform_that_tells_no_cpu_time(loops, ticker, listening, clock, rest, spin):
     """Unknown is unknown: of the thread there is no figure, and all else is as ever."""
     clock.cpu = clock.waited = None

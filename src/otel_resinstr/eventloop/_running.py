@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from contextvars import Context
 from typing import TYPE_CHECKING, NamedTuple
@@ -97,8 +98,9 @@ class Running:
         self._clocks = clocks
         self._clock = clocks.name_of(ident)
         self._number = number_of(ident)
-        self._asked = clocks.wall()
-        self._kept: float | None = clocks.queued(self._number)
+        # A file to read, which takes longer than all else here: it is asked at the first look, in our own thread.
+        self._asked = -math.inf
+        self._kept: float | None = None
         self._last: tuple[float, float | None] | None = None
         # Empty, so that a handle keeps nothing of the application alive; our own, since no two threads can
         # enter one context at the same time.

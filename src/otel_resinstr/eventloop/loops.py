@@ -84,7 +84,7 @@ class Loops:
     A beat that is on its way is looked at again just when the hold that it may have met has lasted for
     *threshold* seconds.
 
-    Cost: 10 µs each time a loop starts or stops to run. For each period 40 µs in our own thread and 5 to 10 µs for
+    Cost: 20 µs each time a loop starts or stops to run. For each period 40 µs in our own thread and 5 to 10 µs for
     each running loop; nothing in a loop that waits (one callback a second, where it is one of uvloop's or rloop's),
     and one callback of less than 1 µs in one that does not, with what it costs to hand it over. There is no thread of
     ours before the first loop runs.
