@@ -8,6 +8,7 @@ import gc
 import sys
 import threading
 import traceback
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import anyio
@@ -29,7 +30,7 @@ from otel_resinstr.semconv import (
     CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_P99,
     CPYTHON_THREAD_POOL_WORK_ITEM_WAIT_TIME,
 )
-from otel_resinstr.threadpool.anyio_limiters import AnyioLimiters
+from otel_resinstr.threadpool.anyio_limiters import AnyioLimiters, Limiter
 from support import run_python
 
 PATIENCE = 30.0
@@ -159,6 +160,51 @@ def test_a_limiter_that_is_passed(watch, collect, work, clock, run, made):
         )
     ]
     assert {CUSTOM: 2} == over.points(CPYTHON_THREAD_POOL_WORK_ITEM_COUNT)
+
+
+def test_limiters_that_are_gone_are_forgotten(start, pools, run):
+    """FastAPI makes one for each request: none is kept, with nobody's help, and the counts stay."""
+    limiters = AnyioLimiters(pools)
+    start(pools, limiters)
+    known = []
+
+    async def main():
+        kept = anyio.CapacityLimiter(1)
+        for _ in range(50):
+            await anyio.to_thread.run_sync(int, limiter=anyio.CapacityLimiter(1))
+            await anyio.to_thread.run_sync(int, limiter=kept)
+            known.append(len(limiters._limiters))
+
+    run(main)
+
+    assert 100 == pools.series("custom", "anyio").finished
+    assert max(known) <= 3
+
+
+def test_who_waits_may_change_at_any_step_of_ours(pools):
+    """The queue is the loop's, whose thread may go on between any two steps of a look."""
+    queue = OrderedDict.fromkeys(range(5))
+    limiter = SimpleNamespace(_wait_queue=queue, statistics=lambda: SimpleNamespace(tasks_waiting=5))
+    known = Limiter(lambda: limiter, pools, pools.series("custom", "anyio"), AnyioLimiters(pools))
+    seen = []
+
+    def goes_on(frame, event, _):
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            queue[max(queue) + 1] = None
+            queue.popitem(last=False)
+        return goes_on
+
+    def look():
+        sys.settrace(lambda frame, *_: goes_on if frame.f_code is Limiter.waiting_since.__code__ else None)
+        seen.append(known.waiting_since())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join(PATIENCE)
+
+    assert [1000.0] == seen
+    assert min(queue) > 10
 
 
 def test_a_limiter_that_limits_something_else_is_no_pool(watch, collect, run):

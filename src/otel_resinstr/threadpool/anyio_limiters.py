@@ -44,9 +44,9 @@ class _Call:
 class Limiter:
     """A limiter, as long as it exists, with the threads of the loop that it is used in."""
 
-    def __init__(self, limiter: Any, loop: object, series: Series, watch: AnyioLimiters) -> None:
+    def __init__(self, limiter: weakref.ref[Any], loop: object, series: Series, watch: AnyioLimiters) -> None:
         self.series = series
-        self.limiter = weakref.ref(limiter)
+        self.limiter = limiter
         self._loop = weakref.ref(loop)
         self._watch = watch
         self._seen = Seen(watch.clock)
@@ -77,9 +77,10 @@ class Limiter:
     def waiting_since(self) -> float | None:
         """When the first of them called, or was first seen to wait."""
         # There is no public way to know who waits. An adapter, made outside of a loop, has the limiter inside.
+        # Copied in one step: the loop's thread goes on meanwhile.
         limiter = self.limiter()
         waiting = getattr(getattr(limiter, "_internal_limiter", None) or limiter, "_wait_queue", ())
-        submitted = self._watch.submitted(next(iter(waiting), None))
+        submitted = self._watch.submitted(next(iter(list(waiting)), None))
         return self._seen(so=bool(self.queued())) if submitted is None else submitted
 
     def workers(self) -> list[int]:
@@ -96,7 +97,7 @@ class AnyioLimiters:
 
     The name is ``default`` for the one that each loop has, and ``custom`` for one that was passed to ``run_sync``.
 
-    Cost: 7 µs a work item in the loop, beside the 100 µs that it takes.
+    Cost: 30 to 37 µs a work item, beside the 107 to 158 µs that it takes (benchmarks/README.md).
     """
 
     name = "threadpool.anyio_limiters"
@@ -114,7 +115,7 @@ class AnyioLimiters:
         lease.when_imported("anyio._backends._asyncio", self._watch)
 
     def _forget(self) -> None:
-        self._limiters: dict[Limiter, None] = {}  # a set that keeps its order
+        self._limiters: dict[int, Limiter] = {}  # by the id of anyio's, as long as that exists
         self._defaults: weakref.WeakKeyDictionary[Any, Limiter | None] = (
             weakref.WeakKeyDictionary()
         )  # by loop
@@ -123,10 +124,7 @@ class AnyioLimiters:
         self._prune_at = _PRUNE
 
     def _found(self) -> list[Limiter]:
-        for known in list(self._limiters):
-            if known.limiter() is None:
-                self._limiters.pop(known, None)
-        return list(self._limiters)
+        return list(self._limiters.values())
 
     def _watch(self, module: Any) -> None:
         backend: Any = getattr(module, "AsyncIOBackend", None)  # from anyio 4 on
@@ -217,11 +215,13 @@ class AnyioLimiters:
     def _know(self, limiter: Any, name: str) -> Limiter | None:
         if not isinstance(limiter, self._kind):
             return None
-        for known in list(self._limiters):
-            if known.limiter() is limiter:
-                return known
-        known = Limiter(limiter, self._asyncio.get_running_loop(), self._pools.series(name, ANYIO), self)
-        self._limiters[known] = None
+        # There may be thousands: FastAPI makes one for each request.
+        limiters, key = self._limiters, id(limiter)
+        known = limiters.get(key)
+        if known is None:
+            reference = weakref.ref(limiter, lambda _: limiters.pop(key, None))
+            series = self._pools.series(name, ANYIO)
+            known = limiters[key] = Limiter(reference, self._asyncio.get_running_loop(), series, self)
         return known
 
 
