@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,21 @@ def test_a_finder_that_stops_takes_its_pools_along(start, collect, pools, fake):
 
     assert {THREADS: 1, LIMIT: 2, BUSY: 1, QUEUED: 1, FINISHED: 0, WAITED: 0.0} == before
     assert {THREADS: 0, BUSY: 0, QUEUED: 0, FINISHED: 0, WAITED: 0.0} == of(collect(), ("a", EXECUTOR))
+
+
+def test_two_threads_may_make_the_first_pool(pools, start):
+    """Both find that somebody waits for it: one tells, and neither fails."""
+
+    class Shared(deque):
+        def __bool__(self):
+            return True  # as it was a moment ago
+
+    told = []
+    pools._awaited = Shared([lambda: told.append("first")])
+    for name in ("a", "b"):
+        pools.series(name, EXECUTOR)
+
+    assert ["first"] == told
 
 
 def test_what_has_no_date_is_so_since_it_was_seen(clock):

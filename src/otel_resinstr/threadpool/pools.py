@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -172,8 +173,9 @@ class Pools:
         """What pools called *name* add up in; a new one is made known to those who wait for the first pool."""
         name = self._names(re.sub(r"\d+", "N", name))
         series = self._series.setdefault((name, kind), Series(name, kind, self._window, counted=counted))
-        while self._awaited:
-            self._awaited.popleft()()
+        with contextlib.suppress(IndexError):  # another thread may have taken the last one
+            while True:
+                self._awaited.popleft()()
         return series
 
     def _restart(self) -> None:
