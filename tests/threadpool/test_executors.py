@@ -111,6 +111,21 @@ def test_an_executor_that_a_loop_is_handed(watch, collect, executor, loop_class)
     assert {JOB: 1, ("job", LOOP_DEFAULT): 1} == collect().points(CPYTHON_THREAD_POOL_WORK_ITEM_COUNT)
 
 
+def test_an_executor_that_a_loop_is_handed_while_it_works(watch, collect, executor, work):
+    """What began before is counted where its wait was."""
+    watch()
+    pool = executor(1)
+    pool.submit(work)
+    work.begun(1)
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(pool)
+    loop.close()
+    work.end()
+    pool.shutdown()
+
+    assert {JOB: 1, ("job", LOOP_DEFAULT): 0} == collect().points(CPYTHON_THREAD_POOL_WORK_ITEM_COUNT)
+
+
 def test_what_is_no_executor_can_be_handed_to_a_loop_as_before(watch, executor):
     """asyncio refuses it with its own error; an executor of another kind in uvloop is none of ours."""
     watch()
@@ -222,6 +237,58 @@ def test_an_executor_of_opentelemetrys_is_left_out(watch, collect, work):
         work.end()
 
     assert ({}, "done", {}) == (during, future.result(), collect().as_dict())
+
+
+def test_an_executor_of_opentelemetrys_whose_thread_has_the_number_of_one_before(start, collect, pools):
+    """The system gives the numbers of threads anew: the work of the next one is not of the pool before."""
+    executors = Executors(pools)
+    start(pools, executors)
+    with ThreadPoolExecutor(1, "job") as pool:
+        pool.submit(int)
+    (before,) = pools.all()
+    sdk = {"__name__": "opentelemetry.sdk.resources", "ThreadPoolExecutor": ThreadPoolExecutor}
+    exec("pool = ThreadPoolExecutor(1, 'sdk')", sdk)
+
+    def starts():
+        executors._by_thread[threading.get_ident()] = before
+        thread._worker(weakref.ref(sdk["pool"]), sdk["pool"]._work_queue, None, ())
+
+    future = Future()
+    sdk["pool"]._work_queue.put(thread._WorkItem(future, *_task(int)))
+    worker = threading.Thread(target=starts)
+    worker.start()
+    assert 0 == future.result(30)
+    sdk["pool"].shutdown()
+    worker.join(30)
+
+    assert {JOB: 1} == collect().points(CPYTHON_THREAD_POOL_WORK_ITEM_COUNT)
+
+
+def test_where_wrapt_has_frames_of_its_own():
+    """Without its extension in C: what is opentelemetry's is left out, and what a loop makes is its default."""
+    said = run_python(
+        """
+        import os
+        os.environ["WRAPT_DISABLE_EXTENSIONS"] = "1"
+        import asyncio, wrapt
+        from concurrent.futures import ThreadPoolExecutor
+        from support import Sink
+        from otel_resinstr._probe import Running, Telemetry
+        from otel_resinstr.threadpool.executors import Executors
+        from otel_resinstr.threadpool.pools import Pools
+
+        assert wrapt.FunctionWrapper.__module__ == "wrapt.wrappers"
+        sink, pools = Sink(), Pools(60.0)
+        running = Running([pools, Executors(pools)], Telemetry(**sink.providers))
+        sdk = {"__name__": "opentelemetry.sdk.resources", "ThreadPoolExecutor": ThreadPoolExecutor}
+        exec("pool = ThreadPoolExecutor(1, 'sdk')", sdk)
+        sdk["pool"].submit(int).result()
+        asyncio.run(asyncio.to_thread(int))
+        print(sorted(sink.collect().as_dict()["cpython.thread_pool.work_item.count"]))
+        """
+    )
+
+    assert ["[('asyncio', 'loop_default')]"] == said.splitlines()
 
 
 def test_executors_are_not_looked_for_where_there_can_be_none():

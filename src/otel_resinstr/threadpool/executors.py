@@ -38,8 +38,8 @@ class Executor:
     def __init__(self, executor: Any, series: Series, kind: type | None, clock: Callable[[], float]) -> None:
         self.series = series
         self.executor = weakref.ref(executor)
-        self.running: dict[int, float] = {}
-        """Since when which thread runs a work item; changed by that thread only, in one step."""
+        self.running: dict[int, Series] = {}
+        """Which thread runs a work item, and where it is counted; changed by that thread only, in one step."""
         self._kind = kind
         self._seen = Seen(clock)
         self._threads: dict[int | None, weakref.ref[threading.Thread]] = {}
@@ -124,7 +124,7 @@ class Executors:
     """The executors of the process, but for those that OpenTelemetry makes for itself.
 
     Cost: 4 µs a work item, submit to result; 5 µs for each executor and each thread that is started. Looking for
-    executors that exist already takes 14 ms for a million objects, once, and not under the launcher.
+    executors that exist already takes 14 ms for a million objects, once, if their module was imported before us.
     """
 
     name = "threadpool.executors"
@@ -244,24 +244,27 @@ class Executors:
         executor = self._by_thread.get(ident) or self._of_this_thread(ident)
         if executor is None or ident in executor.running or _internals.is_cancelled(item.future):
             return None  # the second: work that runs other work by itself
-        now = self._clock()
-        executor.running[ident] = now
+        # Where its wait is counted its end is too, also if a loop is handed the executor meanwhile.
+        series = executor.running[ident] = executor.series
         submitted = getattr(item, _SUBMITTED, None)
         if submitted is not None:  # else it was made before we were there
-            executor.series.began(now - submitted, now)
+            now = self._clock()
+            series.began(now - submitted, now)
         return executor
 
     def _end(self, executor: Executor, item: Any) -> None:
         # What began before this process was forked is not counted in it.
-        began_here = executor.running.pop(threading.get_ident(), None) is not None
-        if began_here and not _internals.is_cancelled(item.future):
-            executor.series.ended()
+        series = executor.running.pop(threading.get_ident(), None)
+        if series is not None and not _internals.is_cancelled(item.future):
+            series.ended()
 
     def _comes(self, ident: int, reference: Callable[[], Any] | None = None) -> None:
         """A thread begins to work for an executor, of which it has no more than a weak *reference*.
 
         None where a subclass hands that over by name: then its first work item tells whose it is.
         """
+        # A thread that had this number before may have worked for another one.
+        self._by_thread.pop(ident, None)
         executor = None if reference is None else reference()
         if executor is not None and not any(left is executor for left in self._left_out):
             known = self._by_thread[ident] = self._know(executor)
@@ -278,8 +281,10 @@ class Executors:
         return None
 
     def _meet(self, executor: Any, frame: FrameType) -> None:
-        """An executor was made in *frame*."""
-        if str(frame.f_globals.get("__name__")).partition(".")[0] == "opentelemetry":
+        """An executor was made in *frame*, or outside of it: without its extension in C wrapt has frames of its own."""
+        while frame.f_back is not None and _package(frame) == "wrapt":
+            frame = frame.f_back
+        if _package(frame) == "opentelemetry":
             self._left_out.add(executor)
         else:
             self._know(executor, frame)
@@ -303,6 +308,10 @@ class Executors:
 
     def _series(self, executor: Any, kind: str) -> Series:
         return self._pools.series(_internals.prefix(executor), kind, counted=self._kind is not None)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _made_by_loop(executor: Any, frame: FrameType | None) -> bool:
