@@ -448,6 +448,31 @@ def test_a_loop_that_was_closed_a_moment_ago_says_nothing(loops, ticker, sink):
     assert [] == sink.events()
 
 
+def test_a_loop_that_cannot_be_beaten_is_left_alone(loops, ticker, sink, spin):
+    """One that knows no contexts, as before Python 3.7: it is not watched, and the others are."""
+    ticks = ticker(loops)
+    other = spin(asyncio.new_event_loop())
+    with busy(Homemade(refuse=TypeError("unexpected keyword argument 'context'"))), other.held():
+        both = len(loops.running())
+        ticks.tick()
+        ticks.tick()
+        beaten = [(running.loop(), running.beat is not None) for running in loops.running()]
+
+    assert (2, [(other.loop, True)]) == (both, beaten)
+    assert [] == sink.events()
+
+
+def test_a_beat_that_was_left_in_a_loop_says_nothing_more():
+    """When it stopped was noted then; that it runs again later, and what was left in it, is another matter."""
+    beat = Beat(lambda: 2.0, 0.0)
+    beat.ran = 1.0
+    beat()
+    late = Beat(lambda: 2.0, 0.0)
+    late()
+
+    assert (1.0, 2.0) == (beat.ran, late.ran)
+
+
 def test_one_beat_at_a_time(loops, ticker, clock, loop_class, spin):
     """A loop that is held does not find a heap of ours when it goes on."""
     ticks = ticker(loops)

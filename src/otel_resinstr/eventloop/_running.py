@@ -37,8 +37,9 @@ class Beat:
         """When it ran, or when the loop stopped without having run it; None while neither has happened."""
 
     def __call__(self) -> None:
-        """Run in the loop."""
-        self.ran = self._clock()
+        """Run in the loop; once it has stopped that says nothing more, when it is run again."""
+        if self.ran is None:
+            self.ran = self._clock()
 
     def late(self, now: float) -> float:
         """Seconds that it came late, or is late by *now*."""
@@ -199,13 +200,17 @@ class Running:
             lag=self._lags / max(1, self._looks),
         )
 
-    def send(self, beat: Beat, began: float) -> None:
-        """Hand *beat* to the loop, which may have been held since *began*."""
+    def send(self, beat: Beat, began: float) -> bool:
+        """Hand *beat* to the loop, which may have been held since *began*; whether such a loop can be handed one."""
         loop = self.loop()
         if loop is None:
-            return
+            return True
         self.beat, self.began = beat, began
         try:
             loop.call_soon_threadsafe(beat, context=self._context)
         except RuntimeError:
             self.beat = None  # it was closed a moment ago
+        except Exception:  # noqa: BLE001  anybody can write a loop, such as one that knows no contexts
+            self.beat = None
+            return False
+        return True

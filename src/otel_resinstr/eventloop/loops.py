@@ -7,7 +7,8 @@ Wrapping that function, in the two places where it is looked up, follows the int
 runs in which thread, and leaves no frame of ours on the stack of the application. Only loops that keep a copy
 of the function from the time of their own import (uvloop, rloop) need their ``run_forever`` wrapped too.
 
-Not found: a loop of those that already runs in another thread when the probe starts, until it runs anew.
+Not found: a loop of those that already runs in another thread when the probe starts, until it runs anew; and one whose
+``call_soon_threadsafe`` takes no ``context``, or raises what is no RuntimeError.
 
 A loop that is seen to wait in its selector is on time, and need not be woken to prove it. Any other is sent a
 beat, a callback that only reads the clock; what counts is when it runs. Of a loop that is written in C the stack
@@ -361,7 +362,8 @@ class Loops:
             if look.over:
                 running.turned(look.at, process)
         for running, beat, began in found.beats:
-            running.send(beat, began)
+            if not running.send(beat, began) and self._running.get(running.ident) is running:
+                del self._running[running.ident]  # the others are watched all the same
 
     def _plan(self, now: float, *, quiet: bool) -> float:
         """In how many seconds to look again; later if all loops sleep, just when a hold crosses the threshold."""
