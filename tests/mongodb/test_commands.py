@@ -7,6 +7,7 @@ import contextvars
 import datetime as dt
 import gc
 import os
+import signal
 import threading
 
 import pymongo
@@ -867,6 +868,65 @@ def test_c_1_a_cancelled_command_is_ended_with_the_reason(sink, server, watch, f
     assert ("CancelledError", StatusCode.ERROR) == (span.attributes["error.type"], span.status.status_code)
     durations = sink.collect().points(DURATION)
     assert [1] == [count for key, (count, _) in durations.items() if "CancelledError" in key]
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this platform cannot interrupt a thread")
+def test_c_1_a_command_that_is_interrupted_after_one_within_it_is_ended(sink, server, watch, fail):
+    """A watchdog's handler uses the database in the middle of a command, and gives up on it the second time."""
+    commands = watch()
+    opened = []
+
+    def handler(*_signal):
+        if opened:
+            raise Interrupted
+        under_way = len(commands._open)
+        other.admin.command("hello")
+        opened.extend([under_way, len(commands._open)])
+
+    def watchdog():
+        for condition in (lambda: commands._open, lambda: opened):
+            eventually(condition)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    with pymongo.MongoClient(server.uri) as client, pymongo.MongoClient(server.uri) as other:
+        client.admin.command("buildInfo")
+        other.admin.command("buildInfo")
+        fail(failCommands=["ping"], blockConnection=True, blockTimeMS=5000)
+        before = signal.signal(signal.SIGUSR1, handler)
+        thread = threading.Thread(target=watchdog)
+        thread.start()
+        try:
+            with pytest.raises(Interrupted):
+                client.admin.command("ping")
+        finally:
+            thread.join()
+            signal.signal(signal.SIGUSR1, before)
+
+    assert [1, 1] == opened
+    assert {} == commands._open
+    (span,), (within,) = sink.spans("ping admin"), sink.spans("hello admin")
+    assert ("Interrupted", None) == (span.attributes["error.type"], within.attributes.get("error.type"))
+    assert None not in (
+        span.attributes.get("mongodb.pool.wait_time"),
+        within.attributes.get("mongodb.pool.wait_time"),
+    )
+
+
+def test_a_connection_that_does_not_come_back_is_nobodys_outer_one(sink, commands, client, things):
+    """Cursors that hold theirs for long: what is kept of a thread's uses does not grow with them."""
+    things.insert_many([{"_id": number} for number in range(9)])
+    cursors = [things.find({}, cursor_type=CursorType.EXHAUST, batch_size=2) for _ in range(5)]
+    for cursor in cursors:
+        next(cursor)
+
+    assert module._here.get().outer is None
+    for cursor in cursors:
+        cursor.close()
+    assert {} == commands._open
 
 
 def test_c_6_a_second_provider_receives_the_spans(server, sink):

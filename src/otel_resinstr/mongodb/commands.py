@@ -31,7 +31,19 @@ if TYPE_CHECKING:
 _OPEN = 10_000
 """As many commands can be under way; each has a connection of its own, of which few processes have as many."""
 
-_here: ContextVar[float | Key | None] = ContextVar("otel_resinstr_mongodb_command", default=None)
+
+class _Use(NamedTuple):
+    """A connection is in use."""
+
+    waited: float | None
+    """For how long, until the first command."""
+    key: Key | None
+    """The latest command."""
+    outer: _Use | None
+    """In the middle of whose command: a signal handler or a finaliser may use a client."""
+
+
+_here: ContextVar[_Use | None] = ContextVar("otel_resinstr_mongodb_command", default=None)
 """In the thread or task that uses a connection: how long it waited for it, and then which command it runs.
 
 The driver's events of commands do not say which connection a command has, and those of connections do not say for
@@ -104,8 +116,9 @@ class Commands:
             return
         client.commands = (client.commands or 0) + 1
         key: Key = event.request_id or (event.connection_id, event.server_connection_id)
-        waited = _here.get()
-        _here.set(key)
+        here = _here.get()
+        waited, outer = (None, None) if here is None else (here.waited, here.outer)
+        _here.set(_Use(None, key, outer))
         name = event.command_name
         operation = self._operations.of(
             event.connection_id, event.database_name, name, collection_of(name, command)
@@ -113,7 +126,7 @@ class Commands:
         span = None
         if not client.other_tracers or not any(traces() for traces in client.other_tracers):
             attributes = operation.span
-            if isinstance(waited, float):
+            if waited is not None:
                 attributes = {**attributes, semconv.MONGODB_POOL_WAIT_TIME: waited}
             if operation.batch_at is not None and (size := operation.batch_size(command)) > 1:
                 attributes = {**attributes, semconv.DB_OPERATION_BATCH_SIZE: size}
@@ -166,15 +179,19 @@ class Commands:
 
     def checked_out(self, seconds: float) -> None:
         """A connection was obtained, for the command that comes next."""
-        _here.set(seconds)
+        outer = _here.get()
+        # A connection that is still out though its command has ended, as a cursor's may be, comes back anywhere.
+        while outer is not None and outer.key not in self._open:
+            outer = outer.outer
+        _here.set(_Use(seconds, None, outer))
 
     def checked_in(self) -> None:
         """The connection came back: a command that has not ended never will."""
         here = _here.get()
         if here is not None:
-            _here.set(None)
-            if not isinstance(here, float) and here in self._open:
-                self.lease.guard(self._cancelled, here)
+            _here.set(here.outer)
+            if here.key in self._open:
+                self.lease.guard(self._cancelled, here.key)
 
     def _cancelled(self, key: Key) -> None:
         # The driver has no event for a command that was cancelled, or interrupted by Ctrl-C.
