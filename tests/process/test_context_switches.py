@@ -29,7 +29,7 @@ def test_unknown_switches_are_absent(collect):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not told apart")
 def test_a_thread_that_waits_is_counted(collect, start):
-    """Waits of another thread than the main one are voluntary switches, but for those that were over when they began."""
+    """Waits of another thread than the main one are voluntary switches, but for those that were over at once."""
     start(ContextSwitches(ProcessReading()))
     before = collect().points(PROCESS_CONTEXT_SWITCHES)
     never = threading.Event()
