@@ -600,6 +600,41 @@ def test_an_import_is_told_as_one(ticks, sink, clock, rest, loop_class, spin, tm
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
+def test_an_import_of_a_servers_own(ticks, sink, clock, rest, spin, tmp_path, monkeypatch):
+    """At its start uvicorn imports its protocols in the loop: no work to await, and no line of the application."""
+    (tmp_path / "slow_protocol.py").write_text(
+        "__name__ = 'uvicorn.slow'\nimport here\nhere.entered.set()\nhere.release.wait(20)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    here = types.ModuleType("here")
+    here.entered, here.release = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "here", here)
+    monkeypatch.delitem(sys.modules, "slow_protocol", raising=False)
+    server = {"__name__": "uvicorn.config"}
+    exec(compile("def load(): import slow_protocol", "/uvicorn/config.py", "exec"), server)
+    spinning = spin(asyncio.new_event_loop())
+    rest()
+    ticks.tick()
+    spinning.loop.call_soon_threadsafe(server["load"])
+    assert here.entered.wait(20)
+    rounds(ticks, clock, 0.3)
+    here.release.set()
+    spinning.turn()
+    [event] = sink.events(EVENT)
+    sys.modules.pop("slow_protocol", None)
+    sys.modules.pop("uvicorn.slow", None)
+
+    assert ("imports", "/uvicorn/config.py", "load") == (
+        event.attributes[CAUSE],
+        event.attributes["code.file.path"],
+        event.attributes["code.function.name"],
+    )
+    assert (
+        "by config.py:1 load (/uvicorn/config.py, no line of the application), which imports a module: nothing else "
+        "runs on it meanwhile. Import it before the loop runs"
+    ) in event.body
+
+
 def blocks_in_a_task(loop_class, spin, tracer, ticks, clock, rest):
     """A loop is held in a task with a name, in a span; returns the ids of the span."""
     entered, release = threading.Event(), threading.Event()

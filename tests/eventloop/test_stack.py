@@ -13,6 +13,7 @@ from otel_resinstr._site import Site
 from otel_resinstr.eventloop._stack import (
     IMPORTS,
     NOBODY,
+    NOBODY_IMPORTS,
     blamed,
     handle,
     inside,
@@ -112,6 +113,18 @@ def test_what_is_outside_of_the_loop_does_not_count():
                 ("importlib._bootstrap", "_load", "<frozen importlib._bootstrap>"),
                 ("importlib", "import_module"),
                 ("uvicorn.importer", "import_from_string"),
+            ],
+        ),
+        (  # uvicorn imports its protocols when it starts
+            (Site("/uvicorn.config.py", 7, "load"), NOBODY_IMPORTS),
+            [
+                ("websockets", "<module>", "<frozen importlib._bootstrap>"),
+                ("importlib._bootstrap", "_load", "<frozen importlib._bootstrap>"),
+                ("uvicorn.protocols", "<module>"),
+                ("importlib._bootstrap", "_load", "<frozen importlib._bootstrap>"),
+                ("uvicorn.config", "load"),
+                ("uvicorn.server", "serve"),
+                ("asyncio.events", "_run"),
             ],
         ),
         ((Site("/plugins.py", 7, "load"), IMPORTS), [("importlib", "import_module"), ("plugins", "load")]),

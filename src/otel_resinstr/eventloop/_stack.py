@@ -22,6 +22,7 @@ _TURNING = ("asyncio.base_events", "nest_asyncio")
 
 IMPORTS = "imports"
 NOBODY = "no line of the application"
+NOBODY_IMPORTS = "no line of the application, but a library that imports"
 
 
 def stacks() -> dict[int, FrameType]:
@@ -84,13 +85,18 @@ def blamed(frames: list[FrameType], base: int) -> tuple[Site, str]:
 
     For an import it is the outermost line that imports: what the modules do inside of it is not the point.
     """
-    for outer, inner in zip(reversed(frames), reversed(frames[:-1]), strict=False):
-        if _imports(inner) and (site := application_site(outer, id(outer.f_back))):
+    importing = [
+        outer
+        for outer, inner in zip(reversed(frames), reversed(frames[:-1]), strict=False)
+        if _imports(inner)
+    ]
+    for outer in importing:
+        if site := application_site(outer, id(outer.f_back)):
             return site, IMPORTS
     site = application_site(frames[0], base)
     if site is None:
-        code = frames[0].f_code
-        return Site(code.co_filename, frames[0].f_lineno, code.co_name), NOBODY
+        frame, remark = (importing[0], NOBODY_IMPORTS) if importing else (frames[0], NOBODY)
+        return Site(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name), remark
     return site, IMPORTS if any(map(_imports, frames)) else ""
 
 

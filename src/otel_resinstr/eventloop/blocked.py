@@ -11,7 +11,17 @@ from opentelemetry.metrics import Observation
 from otel_resinstr._totals import Totals
 from otel_resinstr.eventloop._cause import COMPUTES, KEEPS_GIL, NOT_SCHEDULED, OUTSIDE, WAITS, cause
 from otel_resinstr.eventloop._current import current
-from otel_resinstr.eventloop._stack import IMPORTS, NOBODY, blamed, inside, minds_itself, stacks, text, waits
+from otel_resinstr.eventloop._stack import (
+    IMPORTS,
+    NOBODY,
+    NOBODY_IMPORTS,
+    blamed,
+    inside,
+    minds_itself,
+    stacks,
+    text,
+    waits,
+)
 from otel_resinstr.eventloop.loops import thread_name
 from otel_resinstr.semconv import (
     ASYNCIO_EVENTLOOP_BLOCKED,
@@ -178,8 +188,10 @@ class Blocked:
             return held >= _UNSEEN
         site, remark = blamed(frames, running.base)
         task, hold.context = current(running.loop(), frames)
-        hold.cause = IMPORTS if remark == IMPORTS else why
-        hold.culprit = f"{site.label} ({site.path}{', ' + remark if remark == NOBODY else ''})"
+        hold.cause = IMPORTS if remark in (IMPORTS, NOBODY_IMPORTS) else why
+        hold.culprit = (
+            f"{site.label} ({site.path}{', ' + NOBODY if remark in (NOBODY, NOBODY_IMPORTS) else ''})"
+        )
         hold.attributes = {
             CODE_FILE_PATH: site.path,
             CODE_LINE_NUMBER: site.line,
