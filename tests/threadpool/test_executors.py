@@ -85,6 +85,7 @@ def test_the_default_executor_of_a_loop(watch, collect, loop_class, name, way):
     collected = loop.run_until_complete(main())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+    del loop  # rloop's sockets go here, and not in the next test that collects
     gc.collect()
 
     assert {(name, LOOP_DEFAULT): 1} == collected.points(CPYTHON_THREAD_POOL_THREAD_COUNT)
@@ -105,6 +106,7 @@ def test_an_executor_that_a_loop_is_handed(watch, collect, executor, loop_class)
     loop.set_default_executor(pool)
     loop.run_until_complete(loop.run_in_executor(None, int))
     loop.close()
+    del loop  # rloop's sockets go here, and not in the next test that collects
     gc.collect()
     pool.shutdown()
 
@@ -546,6 +548,7 @@ class Thing(Exception):  # noqa: N818  no error of an application's
     """Something that can be raised, and referred to weakly."""
 
 
+@RLOOP
 def test_nothing_is_kept_alive(watch):
     """Executor, arguments, and what the frames of an error hold go at once, with no help of the collector."""
 
