@@ -762,7 +762,7 @@ def test_a_loop_in_c_that_waits_is_asked_once_a_second(ticks, sink, clock, rest,
         eventually(lambda: all(running.beat is None or running.beat.ran for running in loops.running()))
     beats = spinning.loop.handed - before
 
-    assert 4 <= beats <= 5
+    assert 4 <= beats <= 10  # of 50 looks; one that meets a beat while it runs sends another
     assert ([], {}) == (sink.events(), sink.collect().as_dict())
 
 
