@@ -56,8 +56,6 @@ def run_python(code: str, *arguments: str, timeout: float = 60, **environ: str) 
             sys.executable,
             "-W",
             "error",
-            "-W",
-            "ignore:LogRecord init with",
             "-c",
             textwrap.dedent(code),
             *arguments,

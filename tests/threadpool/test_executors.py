@@ -270,7 +270,7 @@ def test_where_wrapt_has_frames_of_its_own():
     """Without its extension in C: what is opentelemetry's is left out, and what a loop makes is its default."""
     said = run_python(
         """
-        import os
+        import os, sys
         os.environ["WRAPT_DISABLE_EXTENSIONS"] = "1"
         import asyncio, wrapt
         from concurrent.futures import ThreadPoolExecutor
@@ -279,7 +279,7 @@ def test_where_wrapt_has_frames_of_its_own():
         from otel_resinstr.threadpool.executors import Executors
         from otel_resinstr.threadpool.pools import Pools
 
-        assert wrapt.FunctionWrapper.__module__ == "wrapt.wrappers"
+        assert wrapt and "wrapt._wrappers" not in sys.modules
         sink, pools = Sink(), Pools(60.0)
         running = Running([pools, Executors(pools)], Telemetry(**sink.providers))
         sdk = {"__name__": "opentelemetry.sdk.resources", "ThreadPoolExecutor": ThreadPoolExecutor}

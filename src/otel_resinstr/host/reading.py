@@ -126,6 +126,7 @@ class HostReading:
         """Read ``proc`` and the cgroups below *root*; where there is no ``proc``, ask the others."""
         self._root = os.fspath(root).rstrip("/")
         self._cgroup = Cgroup(root)
+        self._of_pid = os.getpid()
         self._machine = machine
         self._swap = swap
         self._process = process
@@ -256,6 +257,11 @@ class HostReading:
         return group
 
     def _file(self, name: str, path: str, parse: Callable[[bytes], _T]) -> _T | None:
+        pid = os.getpid()
+        if pid != self._of_pid:  # of the parent, which may have read it just now
+            self._read.clear()
+            self._groups.clear()
+            self._of_pid = pid
         now = self._clock()
         kept = self._read.get(name)
         if kept is not None and now - kept[0] < _FRESH and kept[2].place == path:
