@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+import pymongo
 import pytest
 
 from launched import EXAMPLES, INTERVAL
@@ -169,7 +170,9 @@ FORKS = 3
 
 @pytest.fixture
 def serve(server, instrumented, collector):
-    """Start a service that answers, and reports."""
+    """Start a service with no order in its database that answers, and reports."""
+    with pymongo.MongoClient(server.uri) as client:
+        client.shop.orders.drop()  # other tests' applications have placed some
 
     def serve(kind):
         for _ in range(FORKS):
