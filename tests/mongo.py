@@ -48,13 +48,18 @@ class Server:
     """SecantusDB, a MongoDB-wire server: a program of its own, on loopback, in memory."""
 
     def __init__(self, *options: str | Path) -> None:
+        self._options = options
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on a port of its own."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._process = subprocess.Popen(
             [
                 *(PROGRAM, "--port", str(self.port), "--storage-path", ":memory:", "--enable-test-commands"),
-                *options,
+                *self._options,
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
