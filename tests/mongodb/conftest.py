@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from mongo import eventually, sockets_to
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.ledger import Ledger
 from otel_resinstr.mongodb.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from otel_resinstr._probe import Running
 
@@ -39,27 +36,3 @@ def probes(start: Callable[..., Running]) -> Probes:
     clients = Clients()
     pool, ledger = Pool(clients), Ledger(clients, churn_count=10, churn_window=60.0)
     return Probes(clients, pool, ledger, start(clients, pool, ledger))
-
-
-@pytest.fixture(autouse=True)
-def no_connection_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The test that leaves one fails, and not those after it, which count them: they get another server."""
-    if "server" not in request.fixturenames or sys.platform != "linux":
-        yield
-        return
-    server = request.getfixturevalue("server")
-    before = sockets_to(server.port)
-
-    def gone() -> bool:
-        if sockets_to(server.port) <= before:
-            return True
-        gc.collect()
-        return False
-
-    yield
-    try:
-        eventually(gone, seconds=5)
-    except AssertionError:
-        server.stop()
-        server.start()
-        raise
