@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ def installed():
 
 pytestmark = pytest.mark.skipif(not installed(), reason="the launcher finds installed packages only")
 
-DRIVER = importlib.util.find_spec("pymongo") is not None
+DRIVER = find_spec("pymongo") is not None
 LAUNCHER = shutil.which("opentelemetry-instrument", path=Path(sys.executable).parent)
 
 OFF_BY_DEFAULT = {"process.sockets", "runtime.gc_pauses", "runtime.objects"}

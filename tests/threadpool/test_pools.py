@@ -126,18 +126,21 @@ def test_c_16_two_readers_see_the_same(pools, executor, work, clock):
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells its threads")
 def test_threads_are_those_that_the_system_has(watch, collect, executor, work):
     """The kernel has those threads more that the interpreter has more, and we count; others may end meanwhile."""
+
+    def tasks():
+        return {int(task.name) for task in Path("/proc/self/task").iterdir()}
+
     watch()
-    before = {task.name for task in Path("/proc/self/task").iterdir()}, {*threading.enumerate()}
+    tasks_before, threads_before = tasks(), {*threading.enumerate()}
     pool = executor(3)
     for _ in range(3):
         pool.submit(work)
     work.begun(3)
-    started = {str(thread.native_id) for thread in {*threading.enumerate()} - before[1]}
-    after = {task.name for task in Path("/proc/self/task").iterdir()}
+    started = {thread.native_id for thread in {*threading.enumerate()} - threads_before}
 
     assert {("job", EXECUTOR): 3} == collect().points(THREADS)
     assert 3 == len(started)
-    assert started == after - before[0]
+    assert started == tasks() - tasks_before
 
 
 def test_pools_of_one_name_add_up(watch, collect, executor, work):
