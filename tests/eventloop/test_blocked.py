@@ -364,6 +364,45 @@ def test_a_loop_without_the_gil_blames_no_line(ticks, sink, clock, rest, loop_cl
     assert {("worker",): 1} == sink.collect().points(ASYNCIO_EVENTLOOP_BLOCKED)
 
 
+def test_a_burst_of_others_hides_nobody(ticks, sink, clock, rest, loop_class, spin):
+    """When fifty requests come in at once their threads hold the GIL for a moment, and who holds the loop is named."""
+    spinning = spin(loop_class())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        starved(ticks, clock, 0.2)
+        rounds(ticks, clock, 0.4)
+    spinning.turn()
+    rest()
+    ticks.tick()
+    held, ended = sink.events(EVENT)
+
+    assert [("waits", "held"), ("waits", "ended")] == [
+        (event.attributes[CAUSE], event.attributes[STATE]) for event in (held, ended)
+    ]
+    assert "hold" in held.attributes["code.function.name"]
+
+
+def test_who_holds_the_loop_after_others_held_the_gil(ticks, sink, clock, rest, loop_class, spin):
+    """It is named as soon as it can be told, and the end tells of it."""
+    spinning = spin(loop_class())
+    rest()
+    ticks.tick()
+    with spinning.held():
+        starved(ticks, clock, 0.4)
+        rounds(ticks, clock, 0.4)
+    spinning.turn()
+    rest()
+    ticks.tick()
+    starving, held, ended = sink.events(EVENT)
+
+    assert [("gil_starved", "held"), ("waits", "held"), ("waits", "ended")] == [
+        (event.attributes[CAUSE], event.attributes[STATE]) for event in (starving, held, ended)
+    ]
+    assert "code.function.name" not in starving.attributes
+    assert held.attributes["code.function.name"] == ended.attributes["code.function.name"]
+
+
 def test_a_waiting_loop_does_not_blame_who_started_it(ticks, sink, clock, rest, loop_class):
     """Here the line outside of the loop is an application's, and the innermost one that there is for uvloop."""
     loop = deaf(loop_class)

@@ -157,7 +157,8 @@ class Blocked:
             hold.counted = True
             self._blocks.add(running.thread)
         if not look.over:
-            if look.held >= hold.again and self._find(running, hold, why, look.held):
+            no_longer = hold.again > 0 and not hold.culprit and why not in OUTSIDE
+            if (look.held >= hold.again or no_longer) and self._find(running, hold, why, look.held):
                 hold.again = min(
                     (more for more in _AGAIN if more > look.held), default=look.held + _AGAIN[-1]
                 )
@@ -171,8 +172,10 @@ class Blocked:
         """Find out who or what holds the loop now; whether there is something to say."""
         if why == NOT_SCHEDULED:
             return False  # it may be over as soon as the process runs again, and is told then
+        # Work that comes in a burst, as of threads that start, is over by the next look.
+        before = hold.cause
         if _nobody(hold, why):
-            return True
+            return before == why
         innermost = stacks().get(running.ident)
         frames = inside(innermost, running.base)
         beat = running.beat
