@@ -403,6 +403,33 @@ def test_who_holds_the_loop_after_others_held_the_gil(ticks, sink, clock, rest, 
     assert held.attributes["code.function.name"] == ended.attributes["code.function.name"]
 
 
+def test_another_line_that_holds_is_named(start, sink, loop_class, run):
+    """What was seen first may have been the smaller part of it: the end tells of the line that was seen last."""
+    loops = Loops(0.02)
+    start(loops, Blocked(loops, 0.1))
+
+    def first():
+        time.sleep(0.25)
+
+    def then():
+        time.sleep(0.5)
+
+    async def main():
+        await asyncio.sleep(0.1)
+        deadline = time.monotonic() + 20
+        while not (said(sink, "first") and said(sink, "then")):  # our own thread may miss one
+            assert time.monotonic() < deadline, "it did not happen"
+            first()
+            then()
+            await until_ended(sink)
+
+    run(loop_class, main())
+    begins, goes_on = said(sink, "first")[0], said(sink, "then")[0]
+    assert ("held", "held") == (begins.attributes[STATE], goes_on.attributes[STATE])
+    assert begins.attributes[DURATION] < goes_on.attributes[DURATION]
+    assert "ended" in [event.attributes[STATE] for event in said(sink, "then")]
+
+
 def test_a_waiting_loop_does_not_blame_who_started_it(ticks, sink, clock, rest, loop_class):
     """Here the line outside of the loop is an application's, and the innermost one that there is for uvloop."""
     loop = deaf(loop_class)

@@ -48,8 +48,10 @@ if TYPE_CHECKING:
     from otel_resinstr.eventloop._running import Look, Running
     from otel_resinstr.eventloop.loops import Looks, Loops
 
-# After how many seconds a hold that goes on is reported anew: in the meantime it may be another line that holds.
-_AGAIN = (1.0, 10.0, 60.0, 600.0, 3600.0)
+# After how many seconds a hold that goes on is looked at anew: in the meantime it may be another line that holds.
+# That is reported, and from a second on in any case.
+_AGAIN = (0.3, 1.0, 10.0, 60.0, 600.0, 3600.0)
+_LONG = 1.0
 
 _DOES = {
     COMPUTES: ", which computes",
@@ -106,9 +108,10 @@ class _Hold:
 class Blocked:
     """A loop that does not turn for *threshold* seconds, and the line of the application that holds it.
 
-    The stack is taken and reported while the loop is held, again after 1, 10 and 60 seconds, and so on; a last
-    event says how long it was in the end. The length is known to half of the time between two looks, at either end of
-    the hold. A hold is counted also where no stack could be had, because it was over too soon.
+    The stack is taken and reported while the loop is held, again after 1, 10 and 60 seconds, and so on, and after 0.3
+    if it is another line by then; a last event says how long it was in the end. The length is known to half of the time
+    between two looks, at either end of the hold. A hold is counted also where no stack could be had, because it was
+    over too soon.
 
     Why it does not turn is told by the CPU clocks of the loop's thread and of the process, and by how late our own
     thread is (`_cause`): the line computes, waits, or keeps the GIL; other threads hold the GIL; the process was not
@@ -157,16 +160,19 @@ class Blocked:
             hold.counted = True
             self._blocks.add(running.thread)
         if not look.over:
-            no_longer = hold.again > 0 and not hold.culprit and why not in OUTSIDE
-            if (look.held >= hold.again or no_longer) and self._find(running, hold, why, look.held):
-                hold.again = min(
-                    (more for more in _AGAIN if more > look.held), default=look.held + _AGAIN[-1]
-                )
-                hold.said |= self._say(running, hold, look, "held", hold.so_far(look.held))
+            self._while_held(running, hold, look, why)
             return
         del self._holds[running]
         if hold.said or (not hold.culprit and _nobody(hold, why)):
             self._say(running, hold, look, "ended", hold.in_the_end(look.held))
+
+    def _while_held(self, running: Running, hold: _Hold, look: Look, why: str | None) -> None:
+        due, before = hold.again, hold.culprit
+        by_somebody_now = due > 0 and not before and why not in OUTSIDE
+        if (look.held >= due or by_somebody_now) and self._find(running, hold, why, look.held):
+            hold.again = min((more for more in _AGAIN if more > look.held), default=look.held + _AGAIN[-1])
+            if not due or hold.culprit != before or look.held >= _LONG:
+                hold.said |= self._say(running, hold, look, "held", hold.so_far(look.held))
 
     def _find(self, running: Running, hold: _Hold, why: str | None, held: float) -> bool:
         """Find out who or what holds the loop now; whether there is something to say."""
