@@ -9,28 +9,36 @@ from otel_resinstr import semconv
 from otel_resinstr._bounded import OTHER
 
 if TYPE_CHECKING:
+    from otel_resinstr._site import Site
     from otel_resinstr.mongodb._connections import Address, PoolState
     from otel_resinstr.mongodb.clients import Client
 
 
 def of_client(client: Client) -> dict[str, str | int]:
     """The client's first seed, its kind, and the line of the application that constructed it."""
-    attributes: dict[str, str | int] = {
+    return {
         semconv.DB_SYSTEM_NAME: "mongodb",
         semconv.SERVER_ADDRESS: client.server_address,
         semconv.MONGODB_CLIENT_TYPE: client.kind,
-        semconv.MONGODB_CLIENT_SITE: site_of(client),
+        **of_site(client.site),
     }
-    if client.site is not None:
-        attributes[semconv.CODE_FILE_PATH] = client.site.path
-        attributes[semconv.CODE_LINE_NUMBER] = client.site.line
-        attributes[semconv.CODE_FUNCTION_NAME] = client.site.function
-    return attributes
 
 
-def site_of(client: Client) -> str:
-    """The line that constructed it, in short."""
-    return OTHER if client.site is None else client.site.label
+def of_site(site: Site | None) -> dict[str, str | int]:
+    """The line of the application; `_other` for none."""
+    if site is None:
+        return {semconv.MONGODB_CLIENT_SITE: OTHER}
+    return {
+        semconv.MONGODB_CLIENT_SITE: site.label,
+        semconv.CODE_FILE_PATH: site.path,
+        semconv.CODE_LINE_NUMBER: site.line,
+        semconv.CODE_FUNCTION_NAME: site.function,
+    }
+
+
+def label_of(site: Site | None) -> str:
+    """The line in short."""
+    return OTHER if site is None else site.label
 
 
 def of_pool(pool: PoolState) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ from otel_resinstr import semconv
 from otel_resinstr._bounded import Bounded
 from otel_resinstr._totals import Totals
 from otel_resinstr.mongodb import _driver
-from otel_resinstr.mongodb._attributes import of_client, of_pool, site_of
+from otel_resinstr.mongodb._attributes import label_of, of_client, of_pool
 from otel_resinstr.mongodb._connections import pool_name
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Failures:
         kind = self._count(self._selections, client.server_address, error)
         self._lease.event(
             semconv.MONGODB_SERVER_UNREACHABLE,
-            f"{what} for an operation of the client of {site_of(client)}: {kind}; {why}",
+            f"{what} for an operation of the client of {label_of(client.site)}: {kind}; {why}",
             cause=(client.server_address, kind),
             attributes={**of_client(client), semconv.ERROR_TYPE: kind},
         )

@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from otel_resinstr import _events, semconv
 from otel_resinstr._bounded import OTHER, Bounded
 from otel_resinstr._totals import Totals
+from otel_resinstr.mongodb._attributes import label_of, of_client, of_site
 from otel_resinstr.mongodb.clients import CLOSED, DROPPED
 
 if TYPE_CHECKING:
@@ -201,11 +202,8 @@ class Ledger:
             semconv.MONGODB_CLIENT_CREATE.name,
             kind=SpanKind.INTERNAL,
             attributes={
-                semconv.DB_SYSTEM_NAME: "mongodb",
-                semconv.SERVER_ADDRESS: client.server_address,
-                semconv.MONGODB_CLIENT_TYPE: client.kind,
+                **of_client(client),
                 semconv.MONGODB_CLIENT_SITE_ACTIVE: self._line(client).active,
-                **_code(client.site),
             },
         )
 
@@ -222,7 +220,7 @@ class Ledger:
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
         if error is None:
-            self._created.add((client.server_address, client.kind, self._site_label(_label(client.site))))
+            self._created.add((client.server_address, client.kind, self._site_label(label_of(client.site))))
             for reason in (CLOSED, DROPPED):
                 self._closed.add((client.server_address, reason), 0)  # a zero that is known
             with self._lock:
@@ -316,7 +314,7 @@ class Ledger:
         token = context.attach(construction)
         try:
             return self._lease.event(
-                event, message, cause=_label(line.site), attributes={**_code(line.site), **figures}
+                event, message, cause=label_of(line.site), attributes={**of_site(line.site), **figures}
             )
         finally:
             context.detach(token)
@@ -334,29 +332,14 @@ class Ledger:
             line.ends[reason] += 1
 
     def _line(self, client: Client) -> _Line:
-        label, site = _label(client.site), client.site
+        label, site = label_of(client.site), client.site
         if label not in self._lines and len(self._lines) >= _SITES_WATCHED:
             label, site = OTHER, None
         line = self._lines.get(label)
         return self._lines.setdefault(label, _Line(site, self._churn_count)) if line is None else line
 
 
-def _label(site: Site | None) -> str:
-    return OTHER if site is None else site.label
-
-
 def _named(site: Site | None) -> str:
     return (
         f"{OTHER} (no line of the application)" if site is None else f"{site.label} ({site.path}:{site.line})"
     )
-
-
-def _code(site: Site | None) -> dict[str, AnyValue]:
-    if site is None:
-        return {semconv.MONGODB_CLIENT_SITE: OTHER}
-    return {
-        semconv.MONGODB_CLIENT_SITE: site.label,
-        semconv.CODE_FILE_PATH: site.path,
-        semconv.CODE_LINE_NUMBER: site.line,
-        semconv.CODE_FUNCTION_NAME: site.function,
-    }

@@ -14,7 +14,7 @@ from opentelemetry.trace import Link, SpanKind
 
 from otel_resinstr import semconv
 from otel_resinstr._totals import Totals
-from otel_resinstr.mongodb._attributes import of_client, of_pool, site_of
+from otel_resinstr.mongodb._attributes import label_of, of_client, of_pool
 from otel_resinstr.mongodb.clients import DROPPED, SYNC
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Lifecycle:
             semconv.MONGODB_CONNECTION_CLOSE_REASON: reason,
             semconv.MONGODB_CONNECTION_CHECK_OUTS: connection.check_outs,
             semconv.MONGODB_CONNECTION_USE_TIME: connection.used_for(over),
-            semconv.MONGODB_CLIENT_SITE: site_of(client),
+            semconv.MONGODB_CLIENT_SITE: label_of(client.site),
         }
         origins = (client.created_in, connection.created_in)
         self._ended.append(

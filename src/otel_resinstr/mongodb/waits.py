@@ -16,7 +16,7 @@ from otel_resinstr._bounded import Bounded
 from otel_resinstr._totals import Totals
 from otel_resinstr._window import Window
 from otel_resinstr.mongodb import _driver
-from otel_resinstr.mongodb._attributes import of_pool, site_of
+from otel_resinstr.mongodb._attributes import label_of, of_pool
 from otel_resinstr.mongodb.clients import CONNECTION_ERROR, TIMEOUT
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Waits:
         pending = _pending(client, pool)
         attributes: dict[str, AnyValue] = {
             **of_pool(pool),
-            semconv.MONGODB_CLIENT_SITE: site_of(client),
+            semconv.MONGODB_CLIENT_SITE: label_of(client.site),
             semconv.MONGODB_POOL_TIMEOUTS: ran_out,
             semconv.MONGODB_POOL_USED: used,
         }
@@ -205,8 +205,8 @@ class Waits:
         )
         self._lease.event(
             semconv.MONGODB_POOL_EXHAUSTED,
-            f"{what} at {pool.name}, client of {site_of(client)}: {', '.join(said)}. {advice}",
-            cause=(pool.name, site_of(client)),
+            f"{what} at {pool.name}, client of {label_of(client.site)}: {', '.join(said)}. {advice}",
+            cause=(pool.name, label_of(client.site)),
             attributes=attributes,
         )
 
