@@ -15,7 +15,7 @@ import pytest
 
 import otel_resinstr
 from fakes import MACHINES, Machine
-from otel_resinstr import _fork, _instruments, settings
+from otel_resinstr import _flush, _fork, _instruments, settings
 from otel_resinstr._probe import Running, Telemetry
 from support import Collected, Sink, own_threads
 
@@ -104,5 +104,6 @@ def nothing_is_left() -> Iterator[None]:
     yield
     otel_resinstr.uninstrument()
     assert {} == _instruments._live
+    assert ((), ()) == (_flush._callbacks, _flush._in_use)
     assert [] == own_threads()
     assert at_fork == _fork._callbacks

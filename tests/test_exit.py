@@ -64,7 +64,7 @@ def test_what_was_removed_is_not_called(monkeypatch):
     _exit.add(two)
     _exit.remove(one)
     _exit.remove(one)
-    _exit._run()
+    _exit.run()
 
     assert [2] == calls
 

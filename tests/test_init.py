@@ -146,7 +146,14 @@ def test_settings_may_be_given_in_the_program(sink, monkeypatch):
 
 def test_the_public_names():
     """No more than these can be relied upon."""
-    assert ["Settings", "__version__", "heap_growth", "instrument", "uninstrument"] == otel_resinstr.__all__
+    assert [
+        "Settings",
+        "__version__",
+        "flush",
+        "heap_growth",
+        "instrument",
+        "uninstrument",
+    ] == otel_resinstr.__all__
     assert all(hasattr(otel_resinstr, name) for name in otel_resinstr.__all__)
 
 

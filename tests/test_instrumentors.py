@@ -33,6 +33,7 @@ else:
 
 PROBES = {
     ProcessInstrumentor: [
+        "process.export_lock",
         "process.cpu",
         "process.memory",
         "process.faults",
@@ -79,7 +80,7 @@ PROBES = {
         "mongodb.server",
     ],
 }
-OFF_BY_DEFAULT = {"process.sockets", "runtime.gc_pauses", "runtime.objects"}
+OFF_BY_DEFAULT = {"process.sigterm", "process.sockets", "runtime.gc_pauses", "runtime.objects"}
 
 
 FLAGS = [field.name for field in dataclasses.fields(Settings) if isinstance(field.default, bool)]

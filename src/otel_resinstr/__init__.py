@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otel_resinstr._flush import flush
 from otel_resinstr.instrumentors import SUBJECTS
 from otel_resinstr.runtime.heap import growth as heap_growth
 from otel_resinstr.settings import Settings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["Settings", "__version__", "heap_growth", "instrument", "uninstrument"]
+__all__ = ["Settings", "__version__", "flush", "heap_growth", "instrument", "uninstrument"]
 
 
 def instrument(

@@ -35,12 +35,15 @@ def remove(callback: Callable[[], None]) -> None:
 
 
 def _go_first() -> None:
-    atexit.unregister(_run)
-    atexit.register(_run)
+    atexit.unregister(run)
+    atexit.register(run)
 
 
-def _run() -> None:
-    for callback in _callbacks:
+def run() -> None:
+    """Call them, once: also where a signal ends the process, of which the interpreter tells nobody."""
+    global _callbacks
+    callbacks, _callbacks = _callbacks, ()
+    for callback in callbacks:
         callback()
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from opentelemetry import trace
 
-from otel_resinstr import _exit, _fork
+from otel_resinstr import _exit, _flush, _fork
 from otel_resinstr._events import Events
 from otel_resinstr._instruments import Instruments
 from otel_resinstr._patch import ImportHook, Patch, Replacement
@@ -67,6 +67,7 @@ class Telemetry:
         ticker: Ticker = _ticker,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.providers = (meter_provider, tracer_provider, logger_provider)
         self.instruments = Instruments(meter_provider)
         self.tracer = trace.get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
         self.events = Events(logger_provider, clock)
@@ -177,6 +178,15 @@ class Lease:
         _exit.add(guarded)
         self.at_end(lambda: _exit.remove(guarded))
 
+    def at_flush(self, call: Callable[[], None]) -> None:
+        """Call *call* at each `otel_resinstr.flush`, in a thread of its own: what is noted is to be told."""
+
+        def guarded() -> None:
+            self.guard(call)
+
+        _flush.add(guarded)
+        self.at_end(lambda: _flush.remove(guarded))
+
     def patch(self, owner: Any, name: str, wrapper: Wrapper) -> None:
         """Wrap the function *name* of *owner*.
 
@@ -237,6 +247,7 @@ class Running:
         self._telemetry = telemetry
         self._leases: list[Lease] = []
         _fork.add(telemetry.events.renew)
+        _flush.use(telemetry.providers)
         # Making the probes may break as well: then those that were made run.
         making = Lease(subject, telemetry)
         remaining = iter(probes)
@@ -251,6 +262,7 @@ class Running:
         for lease in reversed(self._leases):
             lease.end()
         _fork.remove(self._telemetry.events.renew)
+        _flush.let_go(self._telemetry.providers)
         self._telemetry.events.close()
         self._telemetry.ticker.settle()
 

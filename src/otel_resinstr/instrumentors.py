@@ -39,10 +39,12 @@ from otel_resinstr.process import ProcessReading
 from otel_resinstr.process.context_switches import ContextSwitches
 from otel_resinstr.process.cpu import Cpu
 from otel_resinstr.process.disk_io import DiskIO
+from otel_resinstr.process.export_lock import ExportLock
 from otel_resinstr.process.faults import Faults
 from otel_resinstr.process.file_descriptors import FileDescriptors
 from otel_resinstr.process.memory import Memory
 from otel_resinstr.process.peaks import Peaks
+from otel_resinstr.process.sigterm import Sigterm
 from otel_resinstr.process.sockets import Sockets
 from otel_resinstr.process.threads import Threads
 from otel_resinstr.process.uptime import Uptime
@@ -105,6 +107,7 @@ class ProcessInstrumentor(SubjectInstrumentor):
 
     def probes(self, settings: Settings) -> Iterator[Probe]:
         """The probes of the subject, in the order in which they start."""
+        yield ExportLock()
         reading = ProcessReading()
         yield Cpu(reading, window=settings.cpu_window)
         yield Memory(reading)
@@ -117,6 +120,8 @@ class ProcessInstrumentor(SubjectInstrumentor):
         yield Peaks(reading, window=settings.peak_window)
         if settings.sockets:
             yield Sockets(ports=settings.snat_ports)
+        if settings.flush_on_sigterm:
+            yield Sigterm(timeout=settings.flush_timeout)
 
 
 class RuntimeInstrumentor(SubjectInstrumentor):

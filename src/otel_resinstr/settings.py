@@ -103,6 +103,20 @@ class Settings:
         "Time that the largest and smallest values of process, runtime and host look back over: no shorter than the "
         "export interval, or a spike is missed.",
     )
+    flush_on_sigterm: bool = _setting(
+        False,  # noqa: FBT003  a default is one
+        "FLUSH_ON_SIGTERM",
+        _flag,
+        _FLAG,
+        "Where SIGTERM would end the process at once, send what is pending first (see docs/exits.md).",
+    )
+    flush_timeout: float = _setting(
+        3.0,
+        "FLUSH_TIMEOUT",
+        _seconds,
+        _SECONDS,
+        "Longest time that this takes.",
+    )
     sockets: bool = _setting(
         False,  # noqa: FBT003  a default is one
         "SOCKETS",

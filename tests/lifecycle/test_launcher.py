@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(not installed(), reason="the launcher finds inst
 DRIVER = find_spec("pymongo") is not None
 LAUNCHER = shutil.which("opentelemetry-instrument", path=Path(sys.executable).parent)
 
-OFF_BY_DEFAULT = {"process.sockets", "runtime.gc_pauses", "runtime.objects"}
+OFF_BY_DEFAULT = {"process.sigterm", "process.sockets", "runtime.gc_pauses", "runtime.objects"}
 SUBJECT_OF = {metric.name: metric.probe.partition(".")[0] for metric in METRICS}
 
 # An application as people write them. What it prints, it prints with and without us.

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections import UserList
+from concurrent.futures import ThreadPoolExecutor
 
 import motor.motor_asyncio
 import pymongo
@@ -682,6 +683,28 @@ def test_what_is_noted_is_told_in_its_order_and_bounded(start):
     clients.later(told.append, "again")
     clients._tell()
     assert "again" == told[-1]
+
+
+def test_at_last_is_told_what_can_be_told_soon(start):
+    """Each note may take its exporter's time, here ten seconds of a clock; so may another thread that tells."""
+    now, told = [1000.0], []
+    clients = Clients(clock=lambda: now[0])
+    start(clients)
+
+    def tell(number):
+        told.append(number)
+        now[0] += 10.0
+
+    for number in range(3):
+        clients.later(tell, number)
+    clients._tell_at_last()
+    assert [0] == told
+
+    with ThreadPoolExecutor(1) as pool, clients._telling:
+        pool.submit(clients._tell, 0.01).result()
+    assert [0] == told
+    clients._tell()
+    assert [0, 1, 2] == told
 
 
 class Crowded:

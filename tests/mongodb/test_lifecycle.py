@@ -15,11 +15,12 @@ from opentelemetry.trace import SpanKind
 
 from mongo import eventually
 from otel_resinstr import semconv
+from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.mongodb.clients import Clients
 from otel_resinstr.mongodb.ledger import Ledger
 from otel_resinstr.mongodb.lifecycle import Lifecycle
 from otel_resinstr.mongodb.pool import Pool
-from support import run_python
+from support import TickerByHand, run_python
 
 # Dropping clients is what these tests do; the driver warns of each.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
@@ -307,6 +308,37 @@ def test_a_probe_that_breaks_ends_no_life(server, sink, start):
 
     assert [] == sink.spans("mongodb.client")
     assert ["mongodb.lifecycle"] == [event.attributes["resinstr.probe"] for event in sink.events()]
+
+
+class Receiverless(SpanProcessor):
+    """A processor whose exporter tries for ten seconds of a clock with each span, as a SimpleSpanProcessor's does."""
+
+    def __init__(self):
+        self.now, self.names = 1000.0, []
+
+    def on_end(self, span):
+        """Try."""
+        self.names.append(span.name)
+        self.now += 10.0
+
+
+def test_the_end_is_not_held_up_by_an_exporter_that_is(server, sink):
+    """The span of one life may take its exporter's time, but not each of them."""
+    slow = Receiverless()
+    clients = Clients(clock=lambda: slow.now)
+    running = Running(
+        made(clients, clock=lambda: slow.now), Telemetry(**sink.providers, ticker=TickerByHand())
+    )
+    kept = [use(pymongo.MongoClient(server.uri)) for _ in range(3)]
+    clients._tell()
+    sink.tracer_provider.add_span_processor(slow)
+    clients.ends._exit()
+    clients._tell_at_last()
+
+    assert ["mongodb.client"] == slow.names
+    running.stop()
+    for client in kept:
+        client.close()
 
 
 EXIT = """

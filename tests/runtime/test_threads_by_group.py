@@ -57,6 +57,7 @@ def test_threads_by_what_they_are_for(collect, tasks):
         "OtelBatchLogRecordProcessor",
         "OtelPeriodicExportingMetricReader",
         "resinstr",
+        "resinstr.flush",
         "Thread-1 (serve)",
         "ThreadPoolExecutor-0_0 and more",
         "my ThreadPoolExecutor-0_0",
@@ -76,8 +77,8 @@ def test_threads_by_what_they_are_for(collect, tasks):
             ("thread_pool",): 3,
             ("anyio",): 1,
             ("opentelemetry",): 3,
-            ("resinstr",): 1,
-            ("native",): 4,
+            ("resinstr",): 2,
+            ("native",): 3,
             ("_other",): 5,
         }
     } == collect(probe).as_dict()

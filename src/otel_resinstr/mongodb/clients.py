@@ -53,6 +53,9 @@ DROPPED = "dropped"
 BEAT = 1.0
 """Seconds after which, at the latest, is told what was noted where nothing slow may be done."""
 
+PATIENCE = 3.0
+"""Seconds for which the end of the interpreter may be held up to tell: each span may take its exporter's time."""
+
 _NOTES = 10_000  # as many are kept until they are told: more come together only where the thread cannot run
 
 _logger = logging.getLogger(semconv.SCOPE)
@@ -203,6 +206,7 @@ class Clients:
         # Filled by weak references' callbacks, which may run at any moment in any thread and must take no lock.
         self._dropped: deque[Client] = deque()
         self._notes: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._telling = threading.RLock()
         self._at_each_beat: tuple[Callable[[], None], ...] = ()
         self._beats = False
         self._monitors: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -221,7 +225,8 @@ class Clients:
         self._lease = lease
         self.guard = lease.guard
         lease.after_fork(self._forked)
-        lease.at_exit(self._tell)
+        lease.at_exit(self._tell_at_last)
+        lease.at_flush(self._tell)
         lease.when_imported("pymongo.monitoring", self._found_monitoring)
         lease.when_imported("pymongo.synchronous.mongo_client", self._found_sync)
         lease.when_imported("pymongo.asynchronous.mongo_client", self._found_async)
@@ -477,6 +482,7 @@ class Clients:
     def _forked(self) -> None:
         # The clients are there in the child too; the driver gives each new pools, and new connection ids from 1.
         self._lock = threading.RLock()
+        self._telling = threading.RLock()
         self._notes.clear()
         # Who died in the parent is nothing to tell of here, and whoever would be told has not renewed its lock yet.
         observers = self.life, self.pool, self.ends
@@ -523,13 +529,23 @@ class Clients:
                 # No thread may be started (any more): the next client tries again, or the end of the interpreter tells.
                 self._beats = False
 
-    def _tell(self) -> None:
-        self.live()
-        for call in self._at_each_beat:
-            call()
-        while self._notes:
-            function, args = self._notes.popleft()
-            function(*args)
+    def _tell(self, seconds: float = threading.TIMEOUT_MAX) -> None:
+        # By one thread at a time: the package's own, one that flushes, or the last one.
+        until = self._clock() + seconds
+        if not self._telling.acquire(timeout=seconds):
+            return
+        try:
+            self.live()
+            for call in self._at_each_beat:
+                call()
+            while self._notes and self._clock() < until:
+                function, args = self._notes.popleft()
+                function(*args)
+        finally:
+            self._telling.release()
+
+    def _tell_at_last(self) -> None:
+        self._tell(PATIENCE)
 
     # What is read at a collection
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from opentelemetry.trace import Link, SpanKind
 from otel_resinstr import semconv
 from otel_resinstr._totals import Totals
 from otel_resinstr.mongodb._attributes import label_of, of_client, of_pool
-from otel_resinstr.mongodb.clients import DROPPED, SYNC
+from otel_resinstr.mongodb.clients import DROPPED, PATIENCE, SYNC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -107,7 +108,8 @@ class Lifecycle:
             for pool in client.connections.pools():
                 for connection in pool.all():
                     self._end_connection(client, pool, connection, reason)
-        self._tell()
+        self._tell(now + PATIENCE)
+        self._ended.clear()
 
     # What ends; a lock may be held
 
@@ -161,8 +163,8 @@ class Lifecycle:
 
     # What is told; no lock is held
 
-    def _tell(self) -> None:
-        while True:
+    def _tell(self, until: float = math.inf) -> None:
+        while self._clock() < until:
             try:
                 life = self._ended.popleft()
             except IndexError:  # not asked before: another thread may take the last one

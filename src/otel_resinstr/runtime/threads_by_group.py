@@ -35,6 +35,7 @@ _BY_NAME = {
     "pymongo_kill_cursors_thread": "pymongo.kill_cursors",
     "AnyIO worker thread": "anyio",
     "resinstr": "resinstr",
+    "resinstr.flush": "resinstr",
 }
 # OtelBatchSpanRecordProcessor, OtelPeriodicExportingMetricReader and what else the SDK starts.
 _OPENTELEMETRY = "Otel"
