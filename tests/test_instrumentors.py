@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otel_resinstr import instrumentors
+from otel_resinstr import _fork, instrumentors
 from otel_resinstr.instrumentors import (
     SUBJECTS,
     EventLoopInstrumentor,
@@ -200,6 +200,41 @@ def test_uninstrumented_nothing_is_left(subject, instrument, sink):
     assert [] == sink.collect().steady_names()
     assert [] == own_threads()
     assert subject()._running is None
+
+
+@pytest.fixture
+def helper(monkeypatch):
+    """As in the fork server, while `site` loads us."""
+    monkeypatch.delitem(sys.modules, "multiprocessing.forkserver", raising=False)
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    monkeypatch.setattr(
+        sys, "orig_argv", ["python", "-c", "from multiprocessing.forkserver import main; main(5, 6, [])"]
+    )
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_in_a_helper_of_multiprocessing_nothing_starts_but_in_its_children(subject, instrument, sink, helper):
+    """Each child starts once, with what the helper was given, and its children have it from it."""
+    before = _fork._callbacks
+    instrument(subject)
+    assert subject()._running is None
+    assert [] == sink.collect().steady_names()
+
+    _fork._callbacks[-1]()
+    assert PROBES[subject] == running(subject)
+    assert subject()._start_in_child not in _fork._callbacks
+    subject().uninstrument()
+    assert before == _fork._callbacks
+
+
+def test_a_helper_that_is_uninstrumented_forgets_its_children(instrument, helper):
+    """Nothing is left in the list for forks."""
+    before = _fork._callbacks
+    instrument(ProcessInstrumentor)
+    assert before != _fork._callbacks
+    ProcessInstrumentor().uninstrument()
+
+    assert before == _fork._callbacks
 
 
 def test_no_library_has_to_be_installed():

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 # contrib's module opens with a blanket "type: ignore", so that mypy sees no class in it
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
+from otel_resinstr import _fork
+from otel_resinstr._helper import is_helper
 from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.eventloop.blocked import Blocked
 from otel_resinstr.eventloop.cpu import Cpu as EventLoopCpu
@@ -84,6 +86,18 @@ class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the im
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
+        if is_helper():
+            # What runs for the application is forked from it, or nothing is.
+            self._given = kwargs
+            _fork.add(self._start_in_child)
+        else:
+            self._start(kwargs)
+
+    def _start_in_child(self) -> None:
+        _fork.remove(self._start_in_child)
+        self._start(self._given)
+
+    def _start(self, kwargs: dict[str, Any]) -> None:
         settings = kwargs.get("settings") or Settings.from_environment()
         telemetry = Telemetry(
             kwargs.get("meter_provider"), kwargs.get("tracer_provider"), kwargs.get("logger_provider")
@@ -95,6 +109,7 @@ class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the im
                 settings.check_disabled_probes(names_of_probes())
 
     def _uninstrument(self, **_kwargs: Any) -> None:
+        _fork.remove(self._start_in_child)
         if self._running is not None:
             self._running.stop()
             self._running = None
