@@ -7,16 +7,18 @@ import os
 import sys
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from otel_resinstr import _fork
-from otel_resinstr.process.export_lock import ExportLock, _readers
+from otel_resinstr.process.export_lock import _MAKE, _NAMES, ExportLock, _parts, _readers
 from support import Sink, run_python
 
 # An exporter that hangs in the parent: the fork comes in the middle. What the child exports goes through a pipe.
 PROGRAM = """
 import os, sys, threading, time, warnings
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
 import otel_resinstr
@@ -25,12 +27,15 @@ warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 parent = os.getpid()
 exporting, go, exported = threading.Event(), threading.Event(), threading.Event()
 
+def hang(where):
+    if sys.argv[3] == where and os.getpid() == parent:
+        exporting.set()
+        go.wait(60)
+
 class Hanging(MetricExporter):
     def export(self, metrics_data, timeout_millis=10_000, **kwargs):
-        if os.getpid() == parent:
-            exporting.set()
-            go.wait(60)
-        else:
+        hang("export")
+        if os.getpid() != parent:
             exported.set()
         return MetricExportResult.SUCCESS
 
@@ -42,12 +47,20 @@ class Hanging(MetricExporter):
 
 reader = PeriodicExportingMetricReader(Hanging(), export_interval_millis=1000)
 provider = MeterProvider([reader], shutdown_on_exit=False)
-provider.get_meter("test").create_counter("test").add(1)
+def observe(_options):
+    hang("collection")
+    return [Observation(1)]
+
+meter = provider.get_meter("test")
+meter.create_counter("test").add(1)
+meter.create_observable_counter("test.observed", [observe])
 if sys.argv[1] == "with":
     otel_resinstr.instrument(otel_resinstr.Settings(disabled_probes=sys.argv[2]), meter_provider=provider)
 assert exporting.wait(60)
 child = os.fork()
 if not child:
+    if sys.argv[1] == "with" and not sys.argv[2]:
+        meter.create_observable_counter("test.later")
     # Whoever is held up by the lock is so for ever: two intervals tell.
     came = exported.wait(60 if sys.argv[1] == "with" and not sys.argv[2] else 3)
     os._exit(int(came))
@@ -61,16 +74,18 @@ fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot 
 
 
 @fork
+@pytest.mark.parametrize("where", ["export", "collection"])
 @pytest.mark.parametrize("arguments", [("without", ""), ("with", "process.export_lock")])
-def test_without_it_the_child_is_silent(arguments):
+def test_without_it_the_child_is_silent(arguments, where):
     """The SDK's own fault: if this fails, the SDK has mended it, and the probe can go."""
-    assert "is silent\n" == run_python(PROGRAM, *arguments)
+    assert "is silent\n" == run_python(PROGRAM, *arguments, where)
 
 
 @fork
-def test_with_it_the_child_exports():
-    """Though its parent still hangs."""
-    assert "exports\n" == run_python(PROGRAM, "with", "")
+@pytest.mark.parametrize("where", ["export", "collection"])
+def test_with_it_the_child_exports(where):
+    """Though its parent still hangs; and instruments can be made in it."""
+    assert "exports\n" == run_python(PROGRAM, "with", "", where)
 
 
 def in_a_child():
@@ -93,6 +108,28 @@ def test_only_a_lock_that_is_held_is_renewed(start):
         reader._export_lock is lock for reader, lock in zip(readers, (held, free, other), strict=True)
     ]
     assert not readers[0]._export_lock.locked()
+
+
+def test_the_locks_down_to_each_series_are_renewed(start):
+    """Of the real SDK: each of them is held for a moment by another thread in a collection."""
+    sink = Sink()
+    sink.meter_provider.get_meter("test").create_counter("test").add(1)
+    parts = list(_parts(sink.reader))
+    held = [(part, name) for part in parts for name in _NAMES if type(getattr(part, name, None)) in _MAKE]
+    assert {
+        "InMemoryMetricReader",
+        "SynchronousMeasurementConsumer",
+        "MetricReaderStorage",
+        "_SumAggregation",
+    } <= {type(part).__name__ for part, _ in held}
+    with ThreadPoolExecutor(1) as pool:
+        for part, name in held:
+            pool.submit(getattr(part, name).acquire).result()
+        start(ExportLock(lambda: [sink.reader]))
+        in_a_child()
+
+        assert 1 == sink.collect().points("test")[()]
+    sink.shutdown()
 
 
 def test_it_finds_the_readers_of_the_sdk():
