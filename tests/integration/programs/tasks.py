@@ -39,4 +39,4 @@ def construct():
 @worker_process_shutdown.connect
 def flush(**_kwargs):
     if os.environ["FLUSH"]:
-        otel_resinstr.flush()
+        otel_resinstr.flush(60)  # for a machine that does ten other things

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two workers of multiprocessing, started by the method that is named, until the standard input ends.
 
-Each has a client of its own, and so has the parent. Its exit code is 0 if theirs are.
+Each has a client of its own, and so has the parent. With a second argument, "flush", each flushes when it ends.
+The exit code is 0 if theirs are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import os
 import sys
 
 import pymongo
+from opentelemetry._logs import LogRecord, get_logger
+
+import otel_resinstr
 
 WORKERS = 2
 
@@ -22,9 +26,12 @@ def client():
 
 def work(ready, end):
     kept = client()
+    get_logger("app").emit(LogRecord(body="last words"))
     ready.put(os.getpid())
     end.wait()
     kept.close()
+    if "flush" in sys.argv:
+        otel_resinstr.flush(float(os.environ["OTEL_RESINSTR_FLUSH_TIMEOUT"]))
 
 
 def main(method):
