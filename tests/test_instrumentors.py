@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -220,6 +221,9 @@ def test_in_a_helper_of_multiprocessing_nothing_starts_but_in_its_children(subje
     assert subject()._running is None
     assert [] == sink.collect().steady_names()
 
+    # As where the helper was forked in the middle of a collection.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(sink.meter_provider._measurement_consumer._lock.acquire).result()
     _fork._callbacks[-1]()
     assert PROBES[subject] == running(subject)
     assert subject()._start_in_child not in _fork._callbacks

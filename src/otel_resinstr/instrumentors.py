@@ -95,6 +95,9 @@ class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the im
 
     def _start_in_child(self) -> None:
         _fork.remove(self._start_in_child)
+        # The SDK may just have collected in the helper, where no probe looks after its locks: to make an
+        # instrument would take for ever.
+        ExportLock().renew()
         self._start(self._given)
 
     def _start(self, kwargs: dict[str, Any]) -> None:

@@ -62,9 +62,10 @@ class ExportLock:
 
     def start(self, lease: Lease) -> None:
         """Have a look in each child."""
-        lease.after_fork(self._renew)
+        lease.after_fork(self.renew)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Renew what is held, in the child."""
         for reader in self._readers():
             for part in _parts(reader):
                 for name in _NAMES:
