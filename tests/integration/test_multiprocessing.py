@@ -49,4 +49,4 @@ def test_each_worker_reports_itself_and_the_helpers_nothing(method, helpers, ins
     # Who was forked from the parent has its client as well, which it did not construct.
     assert {pid: (1, 1 + (method == "fork" and pid in workers)) for pid in processes} == clients
     assert "Traceback" not in program.err.read_text()
-    assert "broke" not in program.err.read_text()
+    assert "broke and was stopped" not in program.err.read_text()
