@@ -113,7 +113,7 @@ if MISSING:
 @nox.session(python=FOUND)
 def tests(session: nox.Session) -> None:
     """All tests with the versions of constraints.txt."""
-    install(session, "cli,mongodb,otlp", group="test", constraints=CONSTRAINTS)
+    install(session, "cli,file,mongodb,otlp", group="test-newest", constraints=CONSTRAINTS)
     # What other programs do, the Collector, servers and the demo, hardly depends on the Python that starts them:
     # the newest one runs all of it, and so does the oldest one with the oldest libraries.
     run_tests(session, programs=session.python == FOUND[-1])

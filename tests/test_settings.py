@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_resinstr import settings
-from otel_resinstr.settings import PREFIX, Settings
+from otel_resinstr.settings import PREFIX, Settings, file_folder
 
 SECONDS = (
     "CPU_WINDOW",
@@ -64,6 +65,8 @@ def test_all_settings_can_be_set_together(caplog):
         "OTEL_RESINSTR_MONGODB_SERVER_INTERVAL": "60",
         "OTEL_RESINSTR_FLUSH_ON_SIGTERM": "1",
         "OTEL_RESINSTR_FLUSH_TIMEOUT": "2",
+        "OTEL_RESINSTR_FILE_DIR": "/var/otel",
+        "OTEL_RESINSTR_FILE_MEGABYTES": "20",
         "OTEL_RESINSTR_GC_PAUSES": "1",
         "OTEL_RESINSTR_OBJECT_COUNT": "1",
         "OTEL_RESINSTR_PEAK_WINDOW": "120",
@@ -89,6 +92,8 @@ def test_all_settings_can_be_set_together(caplog):
         server_interval=60.0,
         flush_on_sigterm=True,
         flush_timeout=2.0,
+        file_dir="/var/otel",
+        file_megabytes=20,
         gc_pauses=True,
         object_count=True,
         peak_window=120.0,
@@ -340,3 +345,12 @@ def test_an_application_whose_logging_breaks_is_not_harmed_by_a_warning(monkeypa
         assert Settings() == Settings.from_environment({"OTEL_RESINSTR_CPU_WINDOW": "banana"})
     finally:
         logger.removeFilter(impolite)
+
+
+def test_files_go_where_the_platform_shows_them():
+    """On App Service that is a folder of its own share; what the user chose comes first."""
+    app_service = {"WEBSITE_SITE_NAME": "shop"}
+
+    assert Path("resinstr") == file_folder(Settings(), {})
+    assert Path("/home/LogFiles/resinstr") == file_folder(Settings(), app_service)
+    assert Path("/var/otel") == file_folder(Settings(file_dir="/var/otel"), app_service)

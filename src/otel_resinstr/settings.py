@@ -13,12 +13,16 @@ import fnmatch
 import logging
 import os
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 PREFIX = "OTEL_RESINSTR_"
+
+# The part of /home that the platform's log stream and Kudu show, and that outlives the instance.
+_APP_SERVICE_FOLDER = Path("/home/LogFiles/resinstr")
 
 _logger = logging.getLogger("otel_resinstr")
 
@@ -231,6 +235,22 @@ class Settings:
         _LENGTH,
         "Longest `db.query.text` on a command's span: its keys, with `?` for each value. 0 leaves it out.",
     )
+    file_dir: str | None = _setting(
+        None,
+        "FILE_DIR",
+        str,
+        "a folder, which is made where it is not there",
+        "Where the exporter `resinstr_file` writes to. Without it: `/home/LogFiles/resinstr` on Azure App Service, "
+        "`resinstr` in the working directory elsewhere.",
+    )
+    file_megabytes: int = _setting(
+        100,
+        "FILE_MEGABYTES",
+        _count,
+        _COUNT,
+        "How much all files of `resinstr_file` in one folder take at most, those of earlier processes included; the "
+        "oldest are removed.",
+    )
     old_database_names: bool = field(
         default=False,
         metadata={
@@ -290,6 +310,14 @@ class Settings:
                     f"{PREFIX}DISABLED_PROBES: {pattern!r} is the name of no probe and has no effect: "
                     f"{_hint(pattern, probes)}"
                 )
+
+
+def file_folder(chosen: Settings, environ: Mapping[str, str] | None = None) -> Path:
+    """Where files are written to; `environ`, by default the environment of the process, tells App Service."""
+    environ = os.environ if environ is None else environ
+    if chosen.file_dir is not None:
+        return Path(chosen.file_dir)
+    return _APP_SERVICE_FOLDER if environ.get("WEBSITE_SITE_NAME") else Path("resinstr")
 
 
 def _unknown(variable: str, known: list[str]) -> str:
