@@ -27,7 +27,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_resinstr.export._lines import Lines
+from otel_resinstr._lines import Lines
 from otel_resinstr.settings import Settings, file_folder
 
 if TYPE_CHECKING:

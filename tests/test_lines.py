@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_resinstr.export import _lines
-from otel_resinstr.export._lines import Lines
+from otel_resinstr import _lines
+from otel_resinstr._lines import Lines
 from support import clean_environ, run_python
 
 ROOM = 2000
@@ -193,7 +193,7 @@ def test_threads_write_whole_lines(tmp_path):
 FORK = """
     import os, sys, threading
     from pathlib import Path
-    from otel_resinstr.export import _lines
+    from otel_resinstr import _lines
 
     lines = _lines.Lines(Path(sys.argv[1]), "metrics", 2000)
     lines.write(b"parent\\n")
@@ -219,7 +219,7 @@ def test_a_forked_child_has_a_file_of_its_own(tmp_path):
 LIMIT = """
     import resource, sys
     from pathlib import Path
-    from otel_resinstr.export._lines import Lines
+    from otel_resinstr._lines import Lines
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (120, resource.RLIM_INFINITY))
     lines = Lines(Path(sys.argv[1]), "metrics", 100000)
@@ -265,7 +265,7 @@ def test_nothing_follows_a_part_that_could_not_be_taken_back(tmp_path, monkeypat
 ENDLESS = """
 import sys
 from pathlib import Path
-from otel_resinstr.export._lines import Lines
+from otel_resinstr._lines import Lines
 
 lines = Lines(Path(sys.argv[1]), "metrics", 10**8)
 number = 0
