@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -61,6 +62,18 @@ def test_the_folder_stays_where_the_application_was_when_it_began(tmp_path, monk
     assert [LINE] == content(tmp_path / "resinstr")
 
 
+def test_a_working_directory_that_is_gone_is_said_when_a_line_is_written(tmp_path, monkeypatch):
+    """And not when the application starts."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    lines = Lines(Path("resinstr"), "logs", ROOM)
+
+    with pytest.raises(FileNotFoundError):
+        lines.write(LINE)
+
+
 def test_a_full_file_is_followed_by_another_and_the_oldest_go(tmp_path):
     """All files together never take more than the room, and the newest lines are what is left."""
     lines = Lines(tmp_path, "metrics", ROOM)
@@ -90,6 +103,41 @@ def test_files_of_processes_that_are_gone_count_and_what_is_not_ours_stays(tmp_p
     assert ROOM == others.stat().st_size
 
 
+def test_the_folder_is_looked_through_as_the_file_grows(tmp_path):
+    """Not at each line: what others have written is seen when 400th of the room has been written, or for a new file."""
+    lines = Lines(tmp_path, "logs", 400_000)
+    lines.write(b"x" * 499 + b"\n")
+    earlier = tmp_path / "traces-20260101T000000000000-7.jsonl"
+    earlier.write_bytes(b"y" * 400_000)
+    os.utime(earlier, (1, 1))
+
+    lines.write(b"x" * 499 + b"\n")
+    assert earlier.exists()
+
+    lines.write(LINE)
+    assert not earlier.exists()
+
+
+def test_an_empty_file_takes_a_line_of_any_size(tmp_path):
+    """A disk that is full leaves one empty file behind, and not one at each try."""
+    lines = Lines(tmp_path, "metrics", ROOM)
+    with pytest.MonkeyPatch.context() as full:
+        full.setattr(os, "write", no_space)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space left"):
+                lines.write(b"x" * 500 + b"\n")
+    [path] = tmp_path.iterdir()
+    assert 0 == path.stat().st_size
+
+    lines.write(b"x" * 500 + b"\n")
+
+    assert [b"x" * 500 + b"\n"] == content(tmp_path)
+
+
+def no_space(_file, _line):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_there_are_few_files(tmp_path, monkeypatch):
     """Processes that end soon leave small files: their number is bounded as well."""
     monkeypatch.setattr(_lines, "MOST_FILES", 3)
@@ -104,7 +152,7 @@ def test_a_line_larger_than_the_room_is_refused(tmp_path):
     lines = Lines(tmp_path, "metrics", ROOM)
     lines.write(LINE)
 
-    with pytest.raises(OSError, match="larger than all files may be") as refused:
+    with pytest.raises(OSError, match="one line is larger than all files may be") as refused:
         lines.write(b"x" * (ROOM + 1))
 
     assert errno.EFBIG == refused.value.errno
@@ -190,30 +238,99 @@ def test_threads_write_whole_lines(tmp_path):
     assert sorted(of_thread * 20) == sorted(content(tmp_path))
 
 
+def test_a_signal_handler_writes_while_its_thread_is_writing(tmp_path):
+    """What interrupts a write may write itself, and does not wait for ever."""
+    lines = Lines(tmp_path, "recorder", ROOM)
+    before = signal.signal(signal.SIGUSR1, lambda *_: lines.write(b"handler\n"))
+    try:
+        with lines._lock:
+            signal.raise_signal(signal.SIGUSR1)
+            lines.write(b"thread\n")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert [b"handler\n", b"thread\n"] == content(tmp_path)
+
+
 FORK = """
     import os, sys, threading
     from pathlib import Path
-    from otel_resinstr import _lines
+    from otel_resinstr._lines import Lines
 
-    lines = _lines.Lines(Path(sys.argv[1]), "metrics", 2000)
+    lines = Lines(Path(sys.argv[1]), "metrics", 2000)
     lines.write(b"parent\\n")
-    with _lines._lock:  # as another thread may hold it
-        child = os.fork()
-        if child == 0:
-            lines.write(b"child\\n")
-            os._exit(0)
+    held, end = threading.Event(), threading.Event()
+
+    def hold():
+        with lines._lock:
+            held.set()
+            end.wait()
+
+    threading.Thread(target=hold).start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        lines.write(b"child\\n")
+        os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+    end.set()
     lines.write(b"parent\\n")
     print(os.getpid(), child)
 """
 
 
 def test_a_forked_child_has_a_file_of_its_own(tmp_path):
-    """Also when the parent was writing while it was forked."""
+    """Also when another thread of the parent was writing while it was forked."""
     parent, child = run_python(FORK, str(tmp_path)).split()
 
     by_process = {path.stem.rpartition("-")[2]: path.read_bytes() for path in tmp_path.iterdir()}
     assert {parent: b"parent\nparent\n", child: b"child\n"} == by_process
+
+
+SEVERAL = """
+    import os, sys
+    from pathlib import Path
+    from otel_resinstr._lines import Lines
+
+    lines = Lines(Path(sys.argv[1]), "metrics", 40000)
+    lines.write(b"%d begins\\n" % os.getpid())
+    os.fork()
+    os.fork()  # by both: four processes
+    for number in range(500):
+        lines.write(b"%d %050d\\n" % (os.getpid(), number))
+    try:
+        while True:
+            assert os.wait()[1] == 0
+    except ChildProcessError:
+        pass
+"""
+
+
+def test_several_processes_never_share_a_file_and_keep_to_the_room(tmp_path):
+    """Two programs with forks: eight processes that write at once, and remove each other's oldest files."""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SEVERAL), str(tmp_path)],
+            stderr=subprocess.PIPE,
+            env=clean_environ(),
+        )
+        for _ in range(2)
+    ]
+    said = [program.communicate(timeout=60)[1] for program in programs]
+
+    assert [(0, b"")] * 2 == [
+        (program.returncode, text) for program, text in zip(programs, said, strict=True)
+    ]
+    of_pid = {}
+    for path in tmp_path.iterdir():
+        pid = int(re.fullmatch(r"metrics-\d{8}T\d{12}-(\d+)(?:-\d+)?\.jsonl", path.name)[1])
+        lines = path.read_bytes().splitlines(True)
+        assert {pid} == {int(line.split()[0]) for line in lines}
+        assert all(line.endswith(b"\n") for line in lines)
+        assert path.stat().st_size <= 40000 // _lines.SHARE
+        of_pid[pid] = of_pid.get(pid, 0) + len(lines)
+    assert len(of_pid) > 1
+    assert 0.5 * 40000 < size(tmp_path) <= 40000 + 8 * 100
 
 
 LIMIT = """
@@ -237,7 +354,7 @@ LIMIT = """
 
 def test_what_fits_only_in_part_is_taken_back(tmp_path):
     """A file that may not grow keeps its whole lines, and the next line that fits follows them."""
-    assert "[Errno 28] No space left on device\n" * 2 == run_python(LIMIT, str(tmp_path))
+    assert "[Errno 27] File too large\n" * 2 == run_python(LIMIT, str(tmp_path))
     assert [LINE, LINE, b"y" * 19 + b"\n"] == content(tmp_path)
     assert 1 == len(list(tmp_path.iterdir()))
 
@@ -252,7 +369,9 @@ def test_nothing_follows_a_part_that_could_not_be_taken_back(tmp_path, monkeypat
         raise OSError(errno.EIO, "broken")
 
     with monkeypatch.context() as broken:
-        broken.setattr(os, "write", lambda file, line: write(file, line[:7]))
+        broken.setattr(
+            os, "write", lambda file, line: write(file, line[:7]) if len(line) == 50 else no_space(file, line)
+        )
         broken.setattr(os, "ftruncate", refuse)
         with pytest.raises(OSError, match="broken"):
             lines.write(LINE)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lines in files that several processes keep in one folder, bounded in all.
 
-A file belongs to one process and one signal: its name is made anew in a forked child, and taken only if no file
-has it. It is open only while a line is written, so nothing is inherited, and nothing is left to close.
+A file belongs to one process and one kind of lines: its name is made anew in a forked child, and taken only if no
+file has it. It is open only while a line is written, so nothing is inherited, and nothing is left to close.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from otel_resinstr import _fork
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,48 +24,53 @@ SHARE = 20
 MOST_FILES = 500
 """So that a folder with many processes that end soon stays quick to look through."""
 
-_OURS = re.compile(r"(?:metrics|traces|logs)-\d{8}T\d{12}-\d+(?:-\d+)?\.jsonl")
-_WINDOWS_BINARY = getattr(os, "O_BINARY", 0)
+_STEPS = (
+    20  # a file grows by so many parts; the folder is looked through for each, or for a line that is larger
+)
 
-_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603  another thread may have held it while the process was forked
-    _lock = threading.Lock()
-
-
-_fork.add_at_last(_renew_lock)
+_OURS = re.compile(r"[a-z]+-\d{8}T\d{12}-\d+(?:-\d+)?\.jsonl")
+_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows would end lines its own way
 
 
 class Lines:
-    """The lines of one *signal* in *folder*; all files there of this module's take at most *room* bytes.
+    """Lines of one *kind*, a word in lower case, in *folder*; all files of all kinds there take at most *room* bytes.
 
     To hold to that, those are removed that were written to the longest time ago, whichever process wrote them.
-    Several processes that write at once may each exceed it by a line.
+    Several processes that write at once may each exceed it by a line, or by a 400th of it if that is more.
     """
 
-    def __init__(self, folder: Path, signal: str, room: int) -> None:
-        self._folder = folder.absolute()  # the application may go elsewhere
-        self._signal = signal
+    def __init__(self, folder: Path, kind: str, room: int) -> None:
+        with contextlib.suppress(FileNotFoundError):  # the working directory is gone: writing will say so
+            folder = folder.absolute()  # the application may go elsewhere
+        self._folder = folder
+        self._kind = kind
         self._room = room
         self._pid = 0
         self._path: Path | None = None
+        self._made = 0  # bytes that there is room for without another look
+        # Re-entrant: a signal handler that writes may have interrupted a write.
+        self._lock = threading.RLock()
 
     def write(self, line: bytes) -> None:
         """Append *line* as a whole, or raise OSError and leave the files as they were.
 
-        Costs a look at each file of the folder, and one write; does not wait for the disk to have it (fsync).
+        Does not wait for the disk to have it (fsync). Costs a system call or two beside opening, writing and closing
+        the file, and now and then a look at each file of the folder.
         """
-        with _lock:
+        if self._pid != os.getpid():
+            # A forked child; another thread of its parent may have been writing. The pid comes last: who sees it
+            # finds the rest. Two threads may both come here, and each have a file.
+            self._lock, self._path, self._made = threading.RLock(), None, 0
+            self._pid = os.getpid()
+        with self._lock:
             if len(line) > self._room:
-                raise OSError(errno.EFBIG, "One request is larger than all files may be")
-            if self._pid != os.getpid():
-                self._pid, self._path = os.getpid(), None
+                raise OSError(errno.EFBIG, "one line is larger than all files may be", str(self._folder))
             file = self._open(len(line))
             try:
-                self._make_room(len(line))
+                if self._made < len(line):
+                    self._make_room(max(len(line), self._room // (SHARE * _STEPS)))
                 self._append(file, line)
+                self._made -= len(line)
             finally:
                 os.close(file)
 
@@ -75,19 +78,20 @@ class Lines:
         """The file to write *more* bytes to: a new one if there is none, somebody removed it, or it is full."""
         if self._path is not None:
             with contextlib.suppress(FileNotFoundError):
-                file = os.open(self._path, os.O_WRONLY | os.O_APPEND | _WINDOWS_BINARY)
-                if os.fstat(file).st_size + more <= self._room // SHARE:
+                file = os.open(self._path, _APPEND)
+                size = os.fstat(file).st_size
+                if not size or size + more <= self._room // SHARE:
                     return file
                 os.close(file)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._made = 0  # one file more to count
         now = dt.datetime.now(dt.timezone.utc)
-        name = f"{self._signal}-{now:%Y%m%dT%H%M%S%f}-{self._pid}"
+        name = f"{self._kind}-{now:%Y%m%dT%H%M%S%f}-{self._pid}"
         # Containers that share a folder may have the same ids.
         for number in range(MOST_FILES):
             path = self._folder / (f"{name}-{number}.jsonl" if number else f"{name}.jsonl")
             with contextlib.suppress(FileExistsError):
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | _WINDOWS_BINARY
-                file = os.open(path, flags, 0o600)
+                file = os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
                 self._path = path
                 return file
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -104,19 +108,22 @@ class Lines:
         taken, count = sum(size for _, _, size in found), len(found)
         for _, path, size in sorted(found):
             if taken + more <= self._room and count <= MOST_FILES:
-                return
+                break
             if path != str(self._path):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)  # noqa: PTH108  a path as scandir has it
                 taken, count = taken - size, count - 1
+        self._made = more
 
     def _append(self, file: int, line: bytes) -> None:
         before = os.fstat(file).st_size
-        # One call: what is killed meanwhile leaves at most its last line incomplete.
-        written = os.write(file, line)
-        if written == len(line):
-            return
-        path, self._path = self._path, None  # nothing may come after a part of a line that stays
-        os.ftruncate(file, before)
-        self._path = path
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            # One call, as a rule: what is killed meanwhile leaves at most its last line incomplete.
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        except OSError:
+            path, self._path = self._path, None  # nothing may come after a part of a line that stays
+            os.ftruncate(file, before)
+            self._path = path
+            raise

@@ -65,24 +65,27 @@ class _Requests:
         return True
 
     def _warn_once(self, failure: Exception) -> None:
-        message = f"telemetry is not written to {self._folder}, and is lost: {failure}; {_remedy(failure)}"
         kind = f"{type(failure)} {getattr(failure, 'errno', None)} {self._folder}"
         # The warning may itself be a log record that is to be written here.
         if kind not in _warned:
             _warned.add(kind)
             with contextlib.suppress(Exception):  # a filter or handler of the application's that raises
-                _logger.warning(message)
+                _logger.warning(
+                    "telemetry is not written to %s, and is lost: %s", self._folder, _why(failure)
+                )
 
 
-def _remedy(failure: Exception) -> str:
+def _why(failure: Exception) -> str:
+    """What went wrong, and what to do about it."""
     if not isinstance(failure, OSError):
-        return "please report this"
+        # Its text may hold a value that the application has put into a span.
+        return f"{type(failure).__name__}; please report this"
     if failure.errno in _FULL:
         return (
-            "make room there, let OTEL_RESINSTR_FILE_MEGABYTES say how much there is, "
+            f"{failure}; make room there, let OTEL_RESINSTR_FILE_MEGABYTES say how much there is, "
             "or OTEL_RESINSTR_FILE_DIR where there is more"
         )
-    return "set OTEL_RESINSTR_FILE_DIR to a folder that the process may write to"
+    return f"{failure}; set OTEL_RESINSTR_FILE_DIR to a folder that the process may write to"
 
 
 class FileMetricExporter(MetricExporter):
