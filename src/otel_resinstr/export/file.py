@@ -19,9 +19,9 @@ try:
     from opentelemetry.exporter.otlp.json.common.trace_encoder import encode_spans
 except ImportError as error:
     raise ImportError(
-        f"the exporter resinstr_file needs the encoders of OTLP/JSON ({error}): "
+        "the exporter resinstr_file needs the encoders of OTLP/JSON: "
         "pip install 'otel-resinstr[file]', which needs opentelemetry-sdk 1.45 or newer"
-    ) from None
+    ) from error
 
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
