@@ -24,9 +24,8 @@ SHARE = 20
 MOST_FILES = 500
 """So that a folder with many processes that end soon stays quick to look through."""
 
-_STEPS = (
-    20  # a file grows by so many parts; the folder is looked through for each, or for a line that is larger
-)
+_STEPS = 20
+"""A file grows by so many parts, or by a larger line; the folder is looked through once for each."""
 
 _OURS = re.compile(r"[a-z]+-\d{8}T\d{12}-\d+(?:-\d+)?\.jsonl")
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows would end lines its own way

@@ -17,7 +17,7 @@ pytest.importorskip("opentelemetry.distro")
 
 from rich.console import Console
 
-from otel_resinstr.cli._conduct import demo, judge, new_folder, run_all
+from otel_resinstr.cli._conduct import demo, judge, new_folder, phases_as_json, run_all
 from otel_resinstr.cli._failure import Failure
 from otel_resinstr.cli._phases import HEALTHY, PHASES, Phase, Run
 
@@ -91,6 +91,21 @@ def test_what_arrived_is_judged_phase_by_phase():
         [finding.suspect for finding in result.verdict.findings] for result in results
     ]
     assert "each costs 4.6 ms of CPU more than sharing one" in results[1].verdict.sentences[0]
+
+
+def test_json_says_how_each_phase_went():
+    """What the server saw and how the application ended, beside what was judged."""
+    runs = [ended(phase) for phase in PHASES[:2]]
+    results, _ = judge(runs, RECORDED)
+
+    shared, closed = phases_as_json(runs, results)
+
+    assert ("shared", 0, True) == (shared["phase"], shared["exit_code"], shared["complete"])
+    assert {
+        "connections_peak": runs[0].connections_peak,
+        "connections_accepted": runs[0].connections_accepted,
+    } == shared["server"]
+    assert ["client_churn"] == [finding["suspect"] for finding in closed["verdict"]["findings"]]
 
 
 def test_a_phase_of_which_nothing_arrived_is_not_complete(tmp_path):

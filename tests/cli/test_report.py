@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo prints."""
+"""What `resinstr demo` and `resinstr report` print."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CHURN = Figures(
 
 def result(phase=SHARED, found=HEALTHY, exit_code=0, last_words="", peak=3, accepted=3):
     run = Run(phase, exit_code, last_words, peak, accepted)
-    return Result(run, found, None if found is None else verdict(found))
+    return Result(phase.title, found, None if found is None else verdict(found), run)
 
 
 def shown(*results, unreadable=0, **console):
@@ -129,7 +129,7 @@ def test_five_phases_fit_into_100_columns():
 
 def test_lines_that_could_not_be_read_are_counted():
     """What was left out is said where the figures are explained."""
-    assert "1,234 lines of telemetry made no sense and were left out." in shown(result(), unreadable=1234)
+    assert "Left out: 1,234 lines of telemetry that made no sense." in shown(result(), unreadable=1234)
     assert "made no sense" not in shown(result())
 
 
@@ -167,11 +167,33 @@ def test_a_phase_without_telemetry_has_a_column_of_question_marks():
 
 def test_json_has_the_same():
     """Figures as they were measured, the verdict with its sentences, and null where nothing arrived."""
-    healthy, nothing = json.loads(json.dumps(as_json([result(), result(CLOSED, None)])))
+    healthy, nothing = (json.loads(json.dumps(as_json(one))) for one in (result(), result(CLOSED, None)))
 
-    assert ("shared", True, 0) == (healthy["phase"], healthy["complete"], healthy["exit_code"])
-    assert {"connections_peak": 3, "connections_accepted": 3} == healthy["server"]
+    assert healthy["complete"]
     assert (0.0022, None) == (healthy["figures"]["loop_delay_max"], healthy["figures"]["loop_site"])
     assert ([], []) == (healthy["verdict"]["findings"], healthy["verdict"]["unknown"])
     assert healthy["verdict"]["otherwise"].startswith("no suspect fits: ")
-    assert (False, None, None) == (nothing["complete"], nothing["figures"], nothing["verdict"])
+    assert {"complete": False, "figures": None, "verdict": None} == nothing
+
+
+def test_processes_that_the_demo_has_not_run_have_no_figures_of_the_server():
+    """Nobody has asked one: no row, and no word of it. When they were watched is said instead."""
+    found = Result("shop, pid 7", HEALTHY, verdict(HEALTHY), watched="Watched from then to now.")
+
+    text = shown(found)
+
+    assert "server" not in text
+    assert "*" not in text
+    assert "All of it is what arrived over OTLP. ? = did not arrive." in text
+    assert "\nshop, pid 7\n  Watched from then to now.\n  No suspect fits: " in text
+    assert found.complete
+    assert [] == list(troubles(found))
+
+
+def test_more_processes_than_fit_are_in_several_tables():
+    """Five in a pipe, and in a terminal as many as it has room for."""
+    results = [Result(f"worker {number}", HEALTHY, verdict(HEALTHY)) for number in range(6)]
+
+    for width, tables in ((None, 2), (79, 2), (59, 3), (45, 6)):
+        console = {} if width is None else {"width": width, "force_terminal": True, "color_system": None}
+        assert tables == shown(*results, **console).count("Clients made")

@@ -9,7 +9,7 @@ import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -74,7 +74,9 @@ def demo(  # noqa: PLR0913  the options of the command
         receiver.stop()
         results, unreadable = judge(runs, folder)
         if as_json:
-            shown.print_json(json.dumps({"unreadable_lines": unreadable, "phases": _report.as_json(results)}))
+            shown.print_json(
+                json.dumps({"unreadable_lines": unreadable, "phases": phases_as_json(runs, results)})
+            )
         else:
             _report.show(shown, results, unreadable)
         _tell(
@@ -141,5 +143,22 @@ def judge(runs: list[Run], folder: Path) -> tuple[list[Result], int]:
     for run in runs:
         of_phase = arrived.get(run.phase.name)
         compared_with = None if run.phase is HEALTHY else healthy
-        results.append(Result(run, of_phase, None if of_phase is None else verdict(of_phase, compared_with)))
+        judged = None if of_phase is None else verdict(of_phase, compared_with)
+        results.append(Result(run.phase.title, of_phase, judged, run))
     return results, readings.unreadable
+
+
+def phases_as_json(runs: Sequence[Run], results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The same, for programs."""
+    return [
+        {
+            "phase": run.phase.name,
+            "exit_code": run.exit_code,
+            "server": {
+                "connections_peak": run.connections_peak,
+                "connections_accepted": run.connections_accepted,
+            },
+            **_report.as_json(result),
+        }
+        for run, result in zip(runs, results, strict=True)
+    ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo prints in the end: a table of what arrived, and what it means."""
+"""A table of what arrived, a column a process, and what it means: what `demo` and `report` print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
+
+from otel_resinstr.explain._words import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,24 +24,27 @@ if TYPE_CHECKING:
 _LABELS, _CELLS = 30, 13
 _WIDTH = 100  # of five phases
 _UNKNOWN = "?"
-_LEGEND = (
-    "All of it is what arrived over OTLP, except * = serverStatus().connections, asked by the demo, beyond those "
-    "that were there before the phase. ? = did not arrive."
-)
+_LEGEND = "All of it is what arrived over OTLP{}. ? = did not arrive."
+_ASKED = ", except * = serverStatus().connections, asked by the demo, beyond those that were there before the phase"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A phase: how it ran, what arrived of it, and what that means; the latter two are None if nothing arrived."""
+    """A process: what arrived of it, and what that means; both are None if nothing arrived."""
 
-    run: Run
+    title: str
     figures: Figures | None
     verdict: Verdict | None
+    run: Run | None = None
+    """How it ran, if we have run it: a phase of the demo."""
+    watched: str | None = None
+    """When, if nobody has looked on; a sentence."""
 
     @property
     def complete(self) -> bool:
-        """Whether the application ended well, and its metrics arrived."""
-        return self.run.exit_code == 0 and self.figures is not None and self.figures.seconds is not None
+        """Whether its metrics arrived, and the application ended well as far as we know."""
+        ended_well = self.run is None or self.run.exit_code == 0
+        return ended_well and self.figures is not None and self.figures.seconds is not None
 
 
 def _figure(name: str, factor: float = 1, digits: int = 0, plus: str = "") -> Callable[[Result], str]:
@@ -52,10 +57,12 @@ def _figure(name: str, factor: float = 1, digits: int = 0, plus: str = "") -> Ca
     return cell
 
 
-def _asked(name: str) -> Callable[[Result], str]:
-    """The cell that shows what the demo asked the server."""
+def _asked(name: str) -> Callable[[Result], str | None]:
+    """The cell that shows what the demo asked the server; None where nobody has."""
 
-    def cell(result: Result) -> str:
+    def cell(result: Result) -> str | None:
+        if result.run is None:
+            return None
         value = getattr(result.run, name)
         return _UNKNOWN if value is None else f"{value:,}"
 
@@ -70,7 +77,7 @@ def _lines_to_look_at(result: Result) -> str:
 
 
 _MIB = 2**-20
-_SECTIONS: tuple[tuple[tuple[str, Callable[[Result], str]], ...], ...] = (
+_SECTIONS: tuple[tuple[tuple[str, Callable[[Result], str | None]], ...], ...] = (
     (
         ("Commands, close() included", _figure("check_outs")),
         ("Clients made", _figure("clients_created")),
@@ -99,31 +106,38 @@ _SECTIONS: tuple[tuple[tuple[str, Callable[[Result], str]], ...], ...] = (
 
 
 def show(console: Console, results: Sequence[Result], unreadable: int = 0) -> None:
-    """Print the table, and below it a paragraph for each phase."""
+    """Print a table, or several below each other if there are many processes, and a paragraph for each process."""
     width = min(_WIDTH, console.width) if console.is_terminal else _WIDTH
+    console.width = width  # rich takes a pipe for a terminal of 80 columns
+    at_a_time = max(1, (width - _LABELS) // (_CELLS + 1))
+    for first in range(0, len(results), at_a_time):
+        console.print(_table(results[first : first + at_a_time]))
+        console.print()
+    asked = _ASKED if any(result.run is not None for result in results) else ""
+    _print_wrapped(console, _LEGEND.format(asked), width, style="dim")
+    if unreadable:
+        left_out = f"Left out: {count(unreadable, 'line')} of telemetry that made no sense."
+        _print_wrapped(console, left_out, width, "red")
+    for result in results:
+        console.print()
+        console.print(Text(result.title, style="bold"))
+        for line, style in _paragraph(result):
+            _print_wrapped(console, line, width, style, indent="  ")
+
+
+def _table(results: Sequence[Result]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", width=_LABELS)
     for result in results:
-        table.add_column(
-            Text(result.run.phase.title), justify="right", width=_CELLS, overflow="fold", vertical="bottom"
-        )
+        title = textwrap.fill(result.title, _CELLS)  # rich would not break at a hyphen
+        table.add_column(Text(title), justify="right", width=_CELLS, overflow="fold", vertical="bottom")
     for section in _SECTIONS:
         table.add_row()
         for label, cell in section:
-            table.add_row(Text(label), *(Text(cell(result)) for result in results))
-    console.width = width  # rich takes a pipe for a terminal of 80 columns
-    console.print(table)
-    console.print()
-    _print_wrapped(console, _LEGEND, width, style="dim")
-    if unreadable:
-        _print_wrapped(
-            console, f"{unreadable:,} lines of telemetry made no sense and were left out.", width, "red"
-        )
-    for result in results:
-        console.print()
-        console.print(Text(result.run.phase.title, style="bold"))
-        for line, style in _paragraph(result):
-            _print_wrapped(console, line, width, style, indent="  ")
+            cells = [cell(result) for result in results]
+            if cells != [None] * len(cells):
+                table.add_row(Text(label), *(Text(text or "") for text in cells))
+    return table
 
 
 def _print_wrapped(console: Console, text: str, width: int, style: str, indent: str = "") -> None:
@@ -140,6 +154,8 @@ def _print_wrapped(console: Console, text: str, width: int, style: str, indent: 
 
 
 def _paragraph(result: Result) -> Iterator[tuple[str, str]]:
+    if result.watched is not None:
+        yield result.watched, "dim"
     yield from ((line, "red") for line in troubles(result))
     if result.verdict is not None:
         for sentence in result.verdict.sentences:
@@ -157,10 +173,10 @@ def _capital(sentence: str) -> str:
 
 
 def troubles(result: Result) -> Iterator[str]:
-    """What keeps the phase from being complete."""
-    if result.run.exit_code is None:
+    """What keeps the result from being complete."""
+    if result.run is not None and result.run.exit_code is None:
         yield f"The application did not end in time, and was stopped:\n{result.run.last_words}"
-    elif result.run.exit_code:
+    elif result.run is not None and result.run.exit_code:
         yield f"The application ended with exit code {result.run.exit_code}:\n{result.run.last_words}"
     if result.figures is None:
         yield "No telemetry arrived."
@@ -168,19 +184,10 @@ def troubles(result: Result) -> Iterator[str]:
         yield "No metric arrived."
 
 
-def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """The same, for programs."""
-    return [
-        {
-            "phase": result.run.phase.name,
-            "complete": result.complete,
-            "exit_code": result.run.exit_code,
-            "server": {
-                "connections_peak": result.run.connections_peak,
-                "connections_accepted": result.run.connections_accepted,
-            },
-            "figures": None if result.figures is None else asdict(result.figures),
-            "verdict": None if result.verdict is None else asdict(result.verdict),
-        }
-        for result in results
-    ]
+def as_json(result: Result) -> dict[str, Any]:
+    """What was judged, for programs."""
+    return {
+        "complete": result.complete,
+        "figures": None if result.figures is None else asdict(result.figures),
+        "verdict": None if result.verdict is None else asdict(result.verdict),
+    }

@@ -176,8 +176,8 @@ def _at_its_peak(held: Sequence[Point], clients: Sequence[Point]) -> float | Non
 
 
 def _seconds(process: Process) -> float | None:
-    times = [point.at for name in process.metrics for point in process.totals(name)]
-    return max(times) - min(times) if times else None
+    watched = process.watched()
+    return None if watched is None else watched[1] - watched[0]
 
 
 def _of_the_driver(attributes: Attributes) -> bool:

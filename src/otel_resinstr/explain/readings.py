@@ -92,6 +92,13 @@ class Process:
                     totals[point.at] = _sum(totals[point.at], point) if point.at in totals else point
         return [totals[at] for at in sorted(totals)]
 
+    def watched(self) -> tuple[float, float] | None:
+        """When any metric was collected first and last; None if none has arrived."""
+        times = [
+            point.at for name in self.metrics for series in self.series(name) for point in series.points()
+        ]
+        return (min(times), max(times)) if times else None
+
 
 @dataclass
 class Readings:
@@ -101,9 +108,14 @@ class Readings:
     unreadable: int = 0
 
 
-def read(folder: Path) -> Readings:
-    """What the files ``*.jsonl`` in *folder* hold, whichever signals they are for and however often rotated."""
-    return parse(line for file in sorted(folder.glob("*.jsonl")) for line in _lines(file))
+def read(*paths: Path) -> Readings:
+    """What files hold, whichever signals they are for and however often rotated: of a folder, those of `files`."""
+    return parse(line for path in paths for file in files(path) for line in _lines(file))
+
+
+def files(path: Path) -> list[Path]:
+    """The file *path*, or the files ``*.jsonl`` in the folder *path*."""
+    return sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
 
 
 def _lines(file: Path) -> Iterator[str]:
