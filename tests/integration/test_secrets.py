@@ -82,3 +82,34 @@ def test_no_byte_of_a_secret_is_exported(query_text, receiver, start_program, ur
         assert text in sent[path]
     assert (query_text != "0") == (b'"nested": {"list": ["?", {"a": "?"}]}' in sent["/v1/traces"])
     assert int(program.says()) >= 6
+
+
+def test_no_byte_of_a_secret_is_written_to_a_file(start_program, tmp_path, uri):
+    """All signals in files, where there is no network."""
+    pytest.importorskip("opentelemetry.exporter.otlp.json.common", reason="needs a newer SDK")
+    program = start_program(
+        LAUNCHER,
+        sys.executable,
+        PROGRAMS / "secretive.py",
+        **SETTINGS,
+        **{f"OTEL_{signal}_EXPORTER": "resinstr_file" for signal in ("METRICS", "TRACES", "LOGS")},
+        OTEL_RESINSTR_FILE_DIR=str(tmp_path / "out"),
+        OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH="4000",
+        OTEL_SEMCONV_STABILITY_OPT_IN="database/dup",
+        MONGODB_URI=uri,
+        WRONG_URI=uri.replace(PASSWORD, f"not-{PASSWORD}"),
+        VALUE=VALUE,
+    )
+    program.process.stdin.close()
+    assert 0 == program.process.wait(60), program.err.read_text()
+
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    everything = b"".join(written.values()) + "".join(written).encode() + program.err.read_bytes()
+    assert [] == [secret for secret in (USER, PASSWORD, VALUE) if secret.encode() in everything]
+    for signal, text in (
+        ("traces", b"insert things"),
+        ("traces", b"noSuchCommand"),
+        ("metrics", b"db.client.operation.duration"),
+        ("logs", b"mongodb.client.churn"),
+    ):
+        assert text in b"".join(body for name, body in written.items() if name.startswith(signal))
