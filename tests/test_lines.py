@@ -103,6 +103,21 @@ def test_files_of_processes_that_are_gone_count_and_what_is_not_ours_stays(tmp_p
     assert ROOM == others.stat().st_size
 
 
+def test_the_file_that_is_written_to_stays(tmp_path):
+    """Even if all others were written to later, as where one process says little and another much."""
+    lines = Lines(tmp_path, "logs", ROOM)
+    lines.write(LINE)
+    [own] = tmp_path.iterdir()
+    os.utime(own, (1, 1))
+    other = tmp_path / "traces-20260101T000000000000-7.jsonl"
+    other.write_bytes(b"y" * (ROOM - 60))
+
+    lines.write(LINE)
+
+    assert [own] == list(tmp_path.iterdir())
+    assert [LINE, LINE] == content(tmp_path)
+
+
 def test_the_folder_is_looked_through_as_the_file_grows(tmp_path):
     """Not at each line: what others have written is seen when 400th of the room has been written, or for a new file."""
     lines = Lines(tmp_path, "logs", 400_000)
@@ -338,7 +353,8 @@ LIMIT = """
     from pathlib import Path
     from otel_resinstr._lines import Lines
 
-    resource.setrlimit(resource.RLIMIT_FSIZE, (120, resource.RLIM_INFINITY))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (120, before[1]))
     lines = Lines(Path(sys.argv[1]), "metrics", 100000)
     line = b"x" * 49 + b"\\n"
     lines.write(line)
@@ -349,6 +365,7 @@ LIMIT = """
         except OSError as failure:
             print(failure)
     lines.write(b"y" * 19 + b"\\n")
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 """
 
 
