@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from otel_resinstr.explain._words import count
+from otel_resinstr._words import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

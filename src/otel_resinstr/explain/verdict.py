@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from otel_resinstr.explain._words import count, duration, listed
+from otel_resinstr._words import count, duration, listed
 from otel_resinstr.explain.suspects import (
     Finding,
     Unknown,

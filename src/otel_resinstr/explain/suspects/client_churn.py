@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otel_resinstr import semconv
+from otel_resinstr._words import count, duration, listed
 from otel_resinstr.explain import thresholds
-from otel_resinstr.explain._words import count, duration, listed
 from otel_resinstr.explain.suspects import Finding, Unknown
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from otel_resinstr.explain._words import count, duration, listed, mebibytes
+from otel_resinstr._words import count, duration, listed, mebibytes
 
 
 @pytest.mark.parametrize(
