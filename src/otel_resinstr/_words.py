@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} h"
 
 
-def mebibytes(size: int) -> str:
+def mebibytes(size: float) -> str:
     """``58.2 MiB``."""
     return f"{size / 2**20:,.1f} MiB"
 

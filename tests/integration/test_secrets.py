@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,15 +85,17 @@ def test_no_byte_of_a_secret_is_exported(query_text, receiver, start_program, ur
     assert int(program.says()) >= 6
 
 
-def test_no_byte_of_a_secret_is_written_to_a_file(start_program, tmp_path, uri):
-    """All signals in files, where there is no network."""
+def test_no_byte_of_a_secret_is_written(start_program, tmp_path, uri):
+    """Where there is no network: all signals in files, and metrics on standard error."""
     pytest.importorskip("opentelemetry.exporter.otlp.json.common", reason="needs a newer SDK")
     program = start_program(
         LAUNCHER,
         sys.executable,
         PROGRAMS / "secretive.py",
         **SETTINGS,
-        **{f"OTEL_{signal}_EXPORTER": "resinstr_file" for signal in ("METRICS", "TRACES", "LOGS")},
+        OTEL_METRICS_EXPORTER="resinstr_file,resinstr_console",
+        OTEL_TRACES_EXPORTER="resinstr_file",
+        OTEL_LOGS_EXPORTER="resinstr_file",
         OTEL_RESINSTR_FILE_DIR=str(tmp_path / "out"),
         OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH="4000",
         OTEL_SEMCONV_STABILITY_OPT_IN="database/dup",
@@ -113,3 +116,9 @@ def test_no_byte_of_a_secret_is_written_to_a_file(start_program, tmp_path, uri):
         ("logs", b"mongodb.client.churn"),
     ):
         assert text in b"".join(body for name, body in written.items() if name.startswith(signal))
+    said = [
+        line for line in program.err.read_text().splitlines() if f" shop[{program.process.pid}] cpu " in line
+    ]
+    assert re.search(
+        r"; mongodb clients \d+ open, \d+ made, \d+ closed, \d+ dropped; mongodb sockets ", said[-1]
+    )
