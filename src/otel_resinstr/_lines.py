@@ -41,7 +41,7 @@ class Lines:
     def __init__(self, folder: Path, kind: str, room: int) -> None:
         with contextlib.suppress(FileNotFoundError):  # the working directory is gone: writing will say so
             folder = folder.absolute()  # the application may go elsewhere
-        self._folder = folder
+        self.folder = folder
         self._kind = kind
         self._room = room
         self._pid = 0
@@ -63,7 +63,7 @@ class Lines:
             self._pid = os.getpid()
         with self._lock:
             if len(line) > self._room:
-                raise OSError(errno.EFBIG, "one line is larger than all files may be", str(self._folder))
+                raise OSError(errno.EFBIG, "one line is larger than all files may be", str(self.folder))
             file = self._open(len(line))
             try:
                 if self._made < len(line):
@@ -82,13 +82,13 @@ class Lines:
                 if not size or size + more <= self._room // SHARE:
                     return file
                 os.close(file)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._made = 0  # one file more to count
         now = dt.datetime.now(dt.timezone.utc)
         name = f"{self._kind}-{now:%Y%m%dT%H%M%S%f}-{self._pid}"
         # Containers that share a folder may have the same ids.
         for number in range(MOST_FILES):
-            path = self._folder / (f"{name}-{number}.jsonl" if number else f"{name}.jsonl")
+            path = self.folder / (f"{name}-{number}.jsonl" if number else f"{name}.jsonl")
             with contextlib.suppress(FileExistsError):
                 file = os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
                 self._path = path
@@ -98,7 +98,7 @@ class Lines:
     def _make_room(self, more: int) -> None:
         """Remove the oldest files but the one that is written to, until there is room for *more* bytes."""
         found = []
-        with os.scandir(self._folder) as entries:
+        with os.scandir(self.folder) as entries:
             for entry in entries:
                 if _OURS.fullmatch(entry.name):
                     with contextlib.suppress(FileNotFoundError):  # another process makes room as well

@@ -117,6 +117,10 @@ def test_without_a_path_it_is_where_the_exporter_writes(tmp_path, monkeypatch):
     shutil.copytree(RECORDED, tmp_path / "resinstr")
     monkeypatch.chdir(tmp_path)
 
+    assert report(OTEL_RESINSTR_FILE_DIR="elsewhere") == (
+        1,
+        "Error: no file *.jsonl in elsewhere: name the files, or the folder that they are in\n",
+    )
     assert report(RECORDED) == report()
     assert report(RECORDED) == report(OTEL_RESINSTR_FILE_DIR=str(RECORDED))
 

@@ -42,7 +42,7 @@ def report(paths: Sequence[Path], *, as_json: bool) -> None:
     Exit code: 0 if any metrics were found, 1 if not.
     """
     looked_at = paths or (file_folder(Settings.from_environment()),)
-    if not any(files(path) for path in looked_at):
+    if not any(path.exists() and files(path) for path in looked_at):
         where = ", ".join(map(str, looked_at))
         raise Failure(f"no file *.jsonl in {where}: name the files, or the folder that they are in")
     try:

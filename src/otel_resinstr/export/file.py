@@ -49,8 +49,7 @@ class _Requests:
 
     def __init__(self, signal: str, encode: Callable[[Any], Any], settings: Settings | None) -> None:
         chosen = settings or Settings.from_environment()
-        self._folder = file_folder(chosen)
-        self._lines = Lines(self._folder, signal, chosen.file_megabytes * _MEGABYTE)
+        self._lines = Lines(file_folder(chosen), signal, chosen.file_megabytes * _MEGABYTE)
         self._encode = encode
 
     def write(self, data: Any) -> bool:
@@ -65,14 +64,13 @@ class _Requests:
         return True
 
     def _warn_once(self, failure: Exception) -> None:
-        kind = f"{type(failure)} {getattr(failure, 'errno', None)} {self._folder}"
+        folder = self._lines.folder
+        kind = f"{type(failure)} {getattr(failure, 'errno', None)} {folder}"
         # The warning may itself be a log record that is to be written here.
         if kind not in _warned:
             _warned.add(kind)
             with contextlib.suppress(Exception):  # a filter or handler of the application's that raises
-                _logger.warning(
-                    "telemetry is not written to %s, and is lost: %s", self._folder, _why(failure)
-                )
+                _logger.warning("telemetry is not written to %s, and is lost: %s", folder, _why(failure))
 
 
 def _why(failure: Exception) -> str:
