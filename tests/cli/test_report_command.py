@@ -112,6 +112,13 @@ def test_processes_are_called_by_what_tells_them_apart(tmp_path):
     assert ["no service.name", "c, pid 1, ?", "c, pid 1, 12345678", "a, pid 7", "b"] == titles
 
 
+def test_a_time_that_cannot_be_is_shown_as_it_is(tmp_path):
+    """Nothing that a file holds is a traceback."""
+    (tmp_path / "m.jsonl").write_text(metric(5) + metric(10**20))
+
+    assert "Watched from 1970-01-01 00:00:05Z to second 1e+20.\n" in report(tmp_path)[1]
+
+
 def test_without_a_path_it_is_where_the_exporter_writes(tmp_path, monkeypatch):
     """That of this environment: what OTEL_RESINSTR_FILE_DIR says, or `resinstr` in the working directory."""
     shutil.copytree(RECORDED, tmp_path / "resinstr")

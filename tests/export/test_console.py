@@ -184,6 +184,14 @@ def test_what_is_not_known_is_left_out(exported, pipe):
     )
 
 
+def test_without_a_figure_nothing_is_shown(exported, pipe):
+    """No head without a body."""
+    reader, writer = pipe
+
+    assert MetricExportResult.SUCCESS == exported(writer, {semconv.PROCESS_UPTIME: [(3.5, {})]}).collect()
+    assert ([], [], []) == select.select([reader], [], [], 0)
+
+
 def test_others_metrics_are_not_shown(exported, pipe):
     """Another instrumentation may use the same names: they would be counted twice."""
     reader, writer = pipe

@@ -84,8 +84,15 @@ def _times(process: Process) -> dict[str, str]:
     watched = process.watched()
     if watched is None:
         return {}
-    first, last = (f"{dt.datetime.fromtimestamp(at, dt.timezone.utc):%Y-%m-%d %H:%M:%SZ}" for at in watched)
+    first, last = map(_time, watched)
     return {"first": first, "last": last}
+
+
+def _time(at: float) -> str:
+    try:
+        return f"{dt.datetime.fromtimestamp(at, dt.timezone.utc):%Y-%m-%d %H:%M:%SZ}"
+    except (OSError, OverflowError, ValueError):  # no year that there is: files are read as they are
+        return f"second {at:g}"
 
 
 def _titles(resources: Sequence[Attributes]) -> list[str]:

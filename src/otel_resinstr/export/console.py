@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics
-    from opentelemetry.sdk.resources import Resource
 
 _LABELS = 15
 
@@ -63,17 +62,17 @@ class ConsoleMetricExporter(MetricExporter):
 
 def _shown(data: MetricsData, stream: TextIO) -> bool:
     """Whether all there is to show was written."""
-    return all(
-        _write(stream, _text(collected, of_resource.resource, on_terminal=stream.isatty()))
-        for of_resource in data.resource_metrics
-        if (collected := _Collected(of_resource)).at
-    )
+    texts = [_text(of_resource, on_terminal=stream.isatty()) for of_resource in data.resource_metrics]
+    return all(_write(stream, text) for text in texts if text)
 
 
-def _text(collected: _Collected, resource: Resource, *, on_terminal: bool) -> str:
-    at = dt.datetime.fromtimestamp(collected.at / 1e9, dt.timezone.utc)
-    head = f"{at:%Y-%m-%d %H:%M:%SZ} {resource.attributes.get('service.name')}[{os.getpid()}]"
+def _text(of_resource: ResourceMetrics, *, on_terminal: bool) -> str:
+    collected = _Collected(of_resource)
     rows = [(label, text) for label, row in _ROWS if (text := ", ".join(row(collected)))]
+    if not rows:
+        return ""
+    at = dt.datetime.fromtimestamp(collected.at / 1e9, dt.timezone.utc)
+    head = f"{at:%Y-%m-%d %H:%M:%SZ} {of_resource.resource.attributes.get('service.name')}[{os.getpid()}]"
     if on_terminal:
         return "\n  ".join([head, *(f"{label:<{_LABELS}} {text}" for label, text in rows)]) + "\n"
     return f"{head} " + "; ".join(f"{label} {text}" for label, text in rows) + "\n"
