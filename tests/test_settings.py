@@ -50,6 +50,7 @@ def test_all_settings_can_be_set_together(caplog):
     """Each field has its variable; what is of nobody's business is not looked at."""
     environ = {
         "OTEL_RESINSTR_DISABLED_PROBES": " mongodb.pool, process.* ,,",
+        "OTEL_RESINSTR_METRIC_ATTRIBUTES": "azure, team",
         "OTEL_RESINSTR_CPU_WINDOW": "2.5",
         "OTEL_RESINSTR_EVENTLOOP_PERIOD": "0.05",
         "OTEL_RESINSTR_EVENTLOOP_THRESHOLD": "0.25",
@@ -77,6 +78,7 @@ def test_all_settings_can_be_set_together(caplog):
     }
     assert Settings(
         disabled_probes=("mongodb.pool", "process.*"),
+        metric_attributes=("azure", "team"),
         cpu_window=2.5,
         eventloop_period=0.05,
         eventloop_threshold=0.25,
@@ -300,7 +302,7 @@ def test_each_setting_says_what_the_readme_has_to_say(field):
     assert not metadata["accepts"].endswith(".")
     # The default is itself something that is accepted, or the absence of it.
     assert field.default is None or field.default == metadata["read"](
-        ",".join(field.default) if field.default == () else str(field.default)
+        ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
     )
 
 

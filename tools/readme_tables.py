@@ -75,7 +75,9 @@ def shown(setting: dataclasses.Field[object]) -> str:
     """A default as it would be written into the environment."""
     if isinstance(setting.default, bool):
         return str(int(setting.default)) if setting.metadata["accepts"].startswith("1 or ") else "nothing"
-    return "nothing" if setting.default in {(), None} else str(setting.default)
+    if isinstance(setting.default, tuple):
+        return ",".join(setting.default) or "nothing"
+    return "nothing" if setting.default is None else str(setting.default)
 
 
 def code(text: str) -> str:

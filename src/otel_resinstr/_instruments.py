@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter, get_meter_provider
 
 from otel_resinstr import _fork
+from otel_resinstr._metric_attributes import MetricAttributes
 from otel_resinstr.semconv import SCHEMA_URL, SCOPE, Kind
 from otel_resinstr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.util.types import AttributeValue
@@ -36,10 +37,14 @@ _live: dict[str, tuple[MeterProvider | None, Read]] = {}
 
 
 class Instruments:
-    """Makes the package's instruments on *provider*, by default the global one, set or yet to be set."""
+    """Makes the package's instruments on *provider*, by default the global one, set or yet to be set.
 
-    def __init__(self, provider: MeterProvider | None = None) -> None:
+    Each point has the *attributes* of the process beside its own.
+    """
+
+    def __init__(self, provider: MeterProvider | None = None, attributes: Sequence[str] = ()) -> None:
         self._provider = provider
+        self._more = MetricAttributes(attributes, provider)
         self._meter = get_meter(SCOPE, __version__, provider, SCHEMA_URL)
 
     def observe(self, metric: Metric, read: Read) -> Callable[[], None]:
@@ -54,7 +59,7 @@ class Instruments:
             Kind.OBSERVABLE_UP_DOWN_COUNTER: self._meter.create_observable_up_down_counter,
         }[metric.kind]
         create(metric.name, [_callback(metric.name, self._provider)], metric.unit, metric.description)
-        live = _live[metric.name] = (self._provider, read)
+        live = _live[metric.name] = (self._provider, _with(self._more, read) if self._more else read)
 
         def let_go() -> None:
             if _live.get(metric.name) is live:
@@ -70,7 +75,7 @@ class Instruments:
             metric.description,
             explicit_bucket_boundaries_advisory=metric.boundaries,
         )
-        return Recorder(histogram)
+        return _RecorderWith(self._more, histogram) if self._more else Recorder(histogram)
 
 
 class Recorder:
@@ -100,6 +105,18 @@ class Recorder:
             _recording.discard(thread)
 
 
+class _RecorderWith(Recorder):
+    """One whose points have attributes of the process, too."""
+
+    def __init__(self, more: MetricAttributes, histogram: Histogram) -> None:
+        super().__init__(histogram)
+        self._more = more
+
+    def record(self, value: float, attributes: Mapping[str, AttributeValue] | None = None) -> None:
+        """Record *value*. Costs 1.5 µs more, and what the SDK takes for an attribute (2 to 3 µs for each)."""
+        super().record(value, {**self._more(), **(attributes or {})})
+
+
 # The threads that are recording now; what was interrupted. Of all histograms: some share locks of the SDK's.
 _recording: set[int] = set()
 _fork.add_at_last(
@@ -126,6 +143,22 @@ def _callback(
         return reading
 
     return collect
+
+
+def _with(more: MetricAttributes, read: Read) -> Read:
+    def whole() -> Reading:
+        reading = read()
+        if reading is None:
+            return None
+        added = more()
+        if isinstance(reading, (int, float)):
+            return (Observation(reading, added),)
+        return [
+            Observation(point.value, {**added, **(point.attributes or {})}, point.context)
+            for point in reading
+        ]
+
+    return whole
 
 
 def _resolved(provider: MeterProvider | None) -> MeterProvider:

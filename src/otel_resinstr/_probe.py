@@ -29,7 +29,7 @@ from otel_resinstr.semconv import ERROR_TYPE, RESINSTR_PROBE, RESINSTR_PROBE_DIS
 from otel_resinstr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.context import Context
@@ -59,16 +59,18 @@ class Probe(Protocol):
 class Telemetry:
     """Where a set of probes sends what it finds; each provider is the global one unless it is given."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  where each signal goes, and the sources; the rest is in keywords
         self,
         meter_provider: MeterProvider | None = None,
         tracer_provider: TracerProvider | None = None,
         logger_provider: LoggerProvider | None = None,
+        *,
+        metric_attributes: Sequence[str] = (),
         ticker: Ticker = _ticker,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.providers = (meter_provider, tracer_provider, logger_provider)
-        self.instruments = Instruments(meter_provider)
+        self.instruments = Instruments(meter_provider, metric_attributes)
         self.tracer = trace.get_tracer(SCOPE, __version__, tracer_provider, SCHEMA_URL)
         self.events = Events(logger_provider, clock)
         self.ticker = ticker

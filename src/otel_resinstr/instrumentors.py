@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 # contrib's module opens with a blanket "type: ignore", so that mypy sees no class in it
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from otel_resinstr import _fork
+from otel_resinstr import _fork, _metric_attributes
 from otel_resinstr._helper import is_helper
 from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.eventloop.blocked import Blocked
@@ -103,7 +103,10 @@ class SubjectInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # see the im
     def _start(self, kwargs: dict[str, Any]) -> None:
         settings = kwargs.get("settings") or Settings.from_environment()
         telemetry = Telemetry(
-            kwargs.get("meter_provider"), kwargs.get("tracer_provider"), kwargs.get("logger_provider")
+            kwargs.get("meter_provider"),
+            kwargs.get("tracer_provider"),
+            kwargs.get("logger_provider"),
+            metric_attributes=_metric_attributes.chosen(settings.metric_attributes),
         )
         self._running = Running(self.probes(settings), telemetry, settings.disabled_probes, self.subject)
         if settings.disabled_probes:

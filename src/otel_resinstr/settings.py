@@ -92,6 +92,15 @@ class Settings:
         "names of probes separated by commas; `*` and `?` match",
         "Probes that do not start, for example `mongodb.pool,process.*`.",
     )
+    metric_attributes: tuple[str, ...] = _setting(
+        ("auto",),
+        "METRIC_ATTRIBUTES",
+        _names,
+        "names of attributes separated by commas; `azure`, `none` or `auto`",
+        "Attributes of the process, or of its resource, that the points of all metrics have too: for back ends that "
+        "drop the resource. `azure` is `process.pid,deployment.environment.name` (App Service's slot); `auto` is "
+        "`azure` on App Service, and `none` elsewhere.",
+    )
     cpu_window: float = _setting(
         10.0,
         "CPU_WINDOW",
