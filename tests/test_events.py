@@ -79,6 +79,32 @@ def test_an_event_is_one_line_and_one_record(events, sink, caplog):
     assert record.timestamp > 1e18
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_for_azure_the_record_is_a_custom_event(sink, clock, tmp_path, monkeypatch, installed):
+    """Its exporter knows one by an attribute, and drops the body; who does not have it is not burdened."""
+    if installed:
+        folder = tmp_path / "azure_monitor_opentelemetry_exporter-1.0.0b58.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Name: azure-monitor-opentelemetry-exporter\nVersion: 1.0.0b58\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    events = Events(sink.logger_provider, clock)
+    events.say(STALLED, "It stands still", "a", {"reason": "tired"})
+    events.say(STALLED, "It stands still", "a", {"reason": "tired"})
+    clock.now += INTERVAL
+    events.say(STALLED, "It stands still", "a", {"reason": "tired"})
+    more = [
+        {"microsoft.custom_event.name": "test.stalled", "resinstr.event.message": message}
+        if installed
+        else {}
+        for message in ("It stands still", "It stands still (1 more since the last report)")
+    ]
+
+    assert [
+        {"reason": "tired", **more[0]},
+        {"reason": "tired", RESINSTR_EVENT_REPEATED: 1, **more[1]},
+    ] == [dict(record.attributes) for record in sink.events()]
+
+
 def test_the_record_is_in_our_scope(sink, clock):
     """By which a back end finds all that comes from the package."""
     Events(sink.logger_provider, clock).say(STALLED, "It stands still", "a", {})

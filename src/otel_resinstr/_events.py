@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
 
-from otel_resinstr.semconv import RESINSTR_EVENT_REPEATED, SCHEMA_URL, SCOPE
+from otel_resinstr import _azure
+from otel_resinstr.semconv import (
+    MICROSOFT_CUSTOM_EVENT_NAME,
+    RESINSTR_EVENT_MESSAGE,
+    RESINSTR_EVENT_REPEATED,
+    SCHEMA_URL,
+    SCOPE,
+)
 from otel_resinstr.version import __version__
 
 if TYPE_CHECKING:
@@ -38,13 +45,18 @@ _logger = logging.getLogger(SCOPE)
 
 
 class Events:
-    """Says what happened to *provider*, by default the global logger provider, and to the log."""
+    """Says what happened to *provider*, by default the global logger provider, and to the log.
+
+    Where Azure Monitor's exporter is installed the records become custom events there, by two attributes more.
+    """
 
     def __init__(
         self, provider: LoggerProvider | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._otlp = get_logger(SCOPE, __version__, provider, SCHEMA_URL)
         self._clock = clock
+        # Azure's exporter drops the name of an event, and the body of what it takes for a custom event by this name.
+        self._custom = _azure.exporter_version() is not None
         # Re-entrant: a finaliser that runs while it is held may break a probe, which is an event.
         self._lock = threading.RLock()
         self._reported: dict[tuple[str, Hashable], float] = {}
@@ -73,6 +85,8 @@ class Events:
         if repeated:
             attributes[RESINSTR_EVENT_REPEATED] = repeated
             message = f"{message} ({repeated} more since the last report)"
+        if self._custom:
+            attributes |= {MICROSOFT_CUSTOM_EVENT_NAME: event.name, RESINSTR_EVENT_MESSAGE: message}
         self._otlp.emit(
             LogRecord(
                 timestamp=time.time_ns(),

@@ -115,6 +115,9 @@ DB_SYSTEM = "db.system"
 NET_PEER_NAME = "net.peer.name"
 NET_PEER_PORT = "net.peer.port"
 
+# The attribute by which Azure Monitor's exporter makes a custom event of a log record
+MICROSOFT_CUSTOM_EVENT_NAME = "microsoft.custom_event.name"
+
 # Attributes of ours
 ASYNCIO_EVENTLOOP_BLOCKED_CAUSE = "asyncio.eventloop.blocked.cause"
 ASYNCIO_EVENTLOOP_BLOCKED_DURATION = "asyncio.eventloop.blocked.duration"
@@ -164,6 +167,7 @@ MONGODB_SERVER_CONNECTION_STATE = "mongodb.server.connection.state"
 RESINSTR_CONNECTION_REMOTE = "resinstr.connection.remote"
 RESINSTR_CONNECTION_REMOTE_PORT = "resinstr.connection.remote_port"
 RESINSTR_CONTAINER_MEMORY_EVENT = "resinstr.container.memory.event"
+RESINSTR_EVENT_MESSAGE = "resinstr.event.message"
 RESINSTR_EVENT_REPEATED = "resinstr.event.repeated"
 RESINSTR_MEMORY_OWNER = "resinstr.memory.owner"
 RESINSTR_MEMORY_PRESSURE_CONTAINER = "resinstr.memory.pressure.container"

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from otel_resinstr import semconv
 from otel_resinstr.explain import thresholds
 from otel_resinstr.semconv import METRICS
 from otelcol import COLLECTOR
@@ -73,7 +74,7 @@ def test_queries_ask_for_what_the_package_reports(query: str) -> None:
     attributes = {key for metric in METRICS if metric.name in names for key in metric.attributes}
 
     assert names <= {metric.name for metric in METRICS}
-    theirs = {"instrumentationlibrary.name", "logger_name", "db.system.name"}
+    theirs = {"instrumentationlibrary.name", "logger_name", "db.system.name", semconv.RESINSTR_EVENT_MESSAGE}
     assert keys - attributes <= theirs
 
 

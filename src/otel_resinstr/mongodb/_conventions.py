@@ -10,10 +10,9 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from otel_resinstr import semconv
+from otel_resinstr import _azure, semconv
 from otel_resinstr._bounded import OTHER, Bounded
 
 if TYPE_CHECKING:
@@ -167,9 +166,5 @@ def _known(attributes: Mapping[str, str | int | None]) -> Attributes:
 
 def azure_reads_old_names() -> bool:
     """Whether Azure's exporter is installed in a version that knows none of the new names."""
-    try:
-        version = metadata.version("azure-monitor-opentelemetry-exporter")
-    except metadata.PackageNotFoundError:
-        return False
-    beta = _OLD_AZURE.match(version)
+    beta = _OLD_AZURE.match(_azure.exporter_version() or "")
     return beta is not None and int(beta[1]) < _AZURE_READS_NEW_NAMES

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether Azure Monitor's exporter is installed: what it drops has to be said in another way.
+
+Who installs it uses it; where it is not, nothing is said twice.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+
+def exporter_version() -> str | None:
+    """The version of Azure Monitor's exporter that is installed, or None. Reads the environment's list of packages."""
+    try:
+        return metadata.version("azure-monitor-opentelemetry-exporter")
+    except metadata.PackageNotFoundError:
+        return None
