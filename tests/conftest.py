@@ -15,7 +15,7 @@ import pytest
 
 import otel_resinstr
 from fakes import MACHINES, Machine
-from otel_resinstr import _flush, _fork, _instruments, settings
+from otel_resinstr import _flush, _fork, _instruments, duplicates, settings
 from otel_resinstr._probe import Running, Telemetry
 from support import Collected, Sink, own_threads
 
@@ -100,6 +100,7 @@ def no_probe_breaks(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFix
 def nothing_is_left() -> Iterator[None]:
     """Each test leaves the process as it was: nothing reports, no thread of ours, nothing in the list for forks."""
     settings._warned.clear()
+    duplicates._said.clear()
     at_fork = _fork._callbacks
     yield
     otel_resinstr.uninstrument()

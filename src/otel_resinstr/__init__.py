@@ -7,10 +7,11 @@ Under ``opentelemetry-instrument`` nothing has to be called. Elsewhere, for exam
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from otel_resinstr._flush import flush
-from otel_resinstr.instrumentors import SUBJECTS
+from otel_resinstr.instrumentors import SUBJECTS, say_what_is_doubled
 from otel_resinstr.runtime.heap import growth as heap_growth
 from otel_resinstr.settings import Settings
 from otel_resinstr.version import __version__
@@ -53,6 +54,8 @@ def instrument(
                 tracer_provider=tracer_provider,
                 logger_provider=logger_provider,
             )
+    with contextlib.suppress(Exception):
+        say_what_is_doubled(launcher=False, code=True)
 
 
 def uninstrument() -> None:

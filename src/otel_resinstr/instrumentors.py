@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 # contrib's module opens with a blanket "type: ignore", so that mypy sees no class in it
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from otel_resinstr import _fork, _metric_attributes
+from otel_resinstr import _fork, _metric_attributes, duplicates
 from otel_resinstr._helper import is_helper
 from otel_resinstr._probe import Running, Telemetry
 from otel_resinstr.eventloop.blocked import Blocked
@@ -246,3 +247,20 @@ def names_of_probes() -> list[str]:
     flags = [setting.name for setting in dataclasses.fields(Settings) if setting.default is False]
     all_on: dict[str, Any] = dict.fromkeys(flags, True)
     return [probe.name for subject in SUBJECTS for probe in subject().probes(Settings(**all_on))]
+
+
+def say_what_is_doubled(*, launcher: bool, code: bool) -> None:
+    """Warn, once, of what reports the same as the subjects that run, or sets OpenTelemetry up a second time."""
+    running = [subject.subject for subject in SUBJECTS if subject().is_instrumented_by_opentelemetry]
+    if running:
+        duplicates.warn(duplicates.find(os.environ, launcher=launcher, code=code), running)
+
+
+def after_the_launcher() -> None:
+    """What the launcher calls when it has loaded all instrumentations (`opentelemetry_post_instrument`).
+
+    Never raises: what an entry point raises ends the launcher's work.
+    """
+    with contextlib.suppress(Exception):
+        launcher = duplicates.begun_by_the_launcher() or not duplicates.attached(os.environ)
+        say_what_is_doubled(launcher=launcher, code=False)
