@@ -12,12 +12,12 @@ import difflib
 import fnmatch
 import logging
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 PREFIX = "OTEL_RESINSTR_"
 
@@ -291,34 +291,30 @@ class Settings:
         our prefix that no setting knows is reported with the name that it resembles.
         """
         environ = os.environ if environ is None else environ
-        known = {setting.metadata["variable"]: setting for setting in fields(cls)}
+        for variable, hint in unknown(environ):
+            _warn_once(f"{variable} is not a setting of otel-resinstr and has no effect: {hint}")
+        for refused in not_accepted(environ):
+            _warn_once(
+                f"{refused.variable}={refused.value!r} is not accepted: it takes {refused.accepts}; "
+                f"{refused.default} is used instead"
+            )
+        return cls.accepted_from(environ)
+
+    @classmethod
+    def accepted_from(cls, environ: Mapping[str, str]) -> Settings:
+        """What *environ* says and is accepted; nothing is reported."""
         chosen = {}
-        for variable, text in environ.items():
-            # The OpenTelemetry specification: an empty value is an unset one.
-            setting = known.get(variable)
-            if not text.strip() or (setting is None and not variable.startswith(PREFIX)):
-                continue
-            if setting is None:
-                _warn_once(_unknown(variable, list(known)))
-                continue
-            try:
-                chosen[setting.name] = setting.metadata["read"](text.strip())
-            except ValueError:
-                _warn_once(
-                    f"{variable}={text!r} is not accepted: it takes {setting.metadata['accepts']}; "
-                    f"{_shown(setting.default)} is used instead"
-                )
+        for setting, text in _given(environ):
+            with contextlib.suppress(ValueError):
+                chosen[setting.name] = setting.metadata["read"](text)
         return cls(**chosen)
 
     def check_disabled_probes(self, probes: Iterable[str]) -> None:
         """Report, once, each pattern of `disabled_probes` that matches none of *probes*."""
-        probes = list(probes)
-        for pattern in self.disabled_probes:
-            if not any(fnmatch.fnmatchcase(probe, pattern) for probe in probes):
-                _warn_once(
-                    f"{PREFIX}DISABLED_PROBES: {pattern!r} is the name of no probe and has no effect: "
-                    f"{_hint(pattern, probes)}"
-                )
+        for pattern, hint in unknown_probes(self.disabled_probes, list(probes)):
+            _warn_once(
+                f"{PREFIX}DISABLED_PROBES: {pattern!r} is the name of no probe and has no effect: {hint}"
+            )
 
 
 def file_folder(chosen: Settings, environ: Mapping[str, str] | None = None) -> Path:
@@ -329,14 +325,52 @@ def file_folder(chosen: Settings, environ: Mapping[str, str] | None = None) -> P
     return _APP_SERVICE_FOLDER if environ.get("WEBSITE_SITE_NAME") else Path("resinstr")
 
 
-def _unknown(variable: str, known: list[str]) -> str:
-    return f"{variable} is not a setting of otel-resinstr and has no effect: {_hint(variable, known)}"
+class Refused(NamedTuple):
+    """A value that is not accepted, what is used instead, and what would be accepted."""
+
+    variable: str
+    value: str
+    default: str
+    accepts: str
 
 
-def _hint(unknown: str, known: list[str]) -> str:
+def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables that have our prefix and are no setting, and a hint for each."""
+    known = [setting.metadata["variable"] for setting in fields(Settings)]
+    for variable, text in environ.items():
+        if variable.startswith(PREFIX) and variable not in known and text.strip():
+            yield variable, _hint(variable, known)
+
+
+def not_accepted(environ: Mapping[str, str]) -> Iterator[Refused]:
+    """The settings whose values are not accepted."""
+    for setting, text in _given(environ):
+        variable = setting.metadata["variable"]
+        try:
+            setting.metadata["read"](text)
+        except ValueError:
+            yield Refused(variable, environ[variable], _shown(setting.default), setting.metadata["accepts"])
+
+
+def unknown_probes(patterns: Iterable[str], probes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Those of *patterns* that match none of *probes*, and a hint for each."""
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(probe, pattern) for probe in probes):
+            yield pattern, _hint(pattern, probes)
+
+
+def _given(environ: Mapping[str, str]) -> Iterator[tuple[Field[Any], str]]:
+    # The OpenTelemetry specification: an empty value is an unset one.
+    for setting in fields(Settings):
+        text = environ.get(setting.metadata["variable"], "").strip()
+        if text:
+            yield setting, text
+
+
+def _hint(misspelt: str, known: Sequence[str]) -> str:
     # Compared without what all have in common, by which anything would be close to anything.
     by_rest = {name.removeprefix(PREFIX): name for name in known}
-    close = difflib.get_close_matches(unknown.removeprefix(PREFIX), by_rest, n=1)
+    close = difflib.get_close_matches(misspelt.removeprefix(PREFIX), by_rest, n=1)
     return f"did you mean {by_rest[close[0]]}?" if close else f"known are {', '.join(known)}"
 
 
