@@ -176,7 +176,9 @@ def run_tests(session: nox.Session, *, programs: bool) -> None:
     if "site-packages" not in str(imported):
         session.error(f"not the wheel is tested but {imported}")
     without = (
-        [] if programs else [f"--ignore=tests/{folder}" for folder in ("cli", "collector", "integration")]
+        []
+        if programs
+        else [f"--ignore=tests/{folder}" for folder in ("cli", "collector", "doctor", "integration")]
     )
     session.run("pytest", *without, *session.posargs)
 

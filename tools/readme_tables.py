@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the tables of README.md from what the code says of itself; with --check, fails where they differ.
+"""Writes the tables of README.md and docs/doctor.md from what the code says of itself; with --check, fails where
+they differ.
 
-What stands between `<!-- metrics -->` and `<!-- /metrics -->`, `events` and `settings` likewise, is replaced.
+What stands between `<!-- metrics -->` and `<!-- /metrics -->`, `events`, `settings` and `findings` likewise, is
+replaced.
 """
 
 from __future__ import annotations
@@ -9,13 +11,16 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
+from otel_resinstr.doctor.checks import CHECKS, kinds
 from otel_resinstr.semconv import EVENTS, METRICS, SPANS, Event, Metric, Origin, Span
 from otel_resinstr.settings import Settings
 
 README = Path(__file__).parents[1] / "README.md"
+DOCTOR = Path(__file__).parents[1] / "docs" / "doctor.md"
 
 
 def metrics() -> str:
@@ -91,29 +96,52 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
 
 
+def findings() -> str:
+    """A table for each theme of what the doctor may find."""
+    parts = []
+    for theme in CHECKS:
+        rows = [
+            (code(kind.id), kind.severity.value, words(kind.what), words(kind.remedy))
+            for kind in kinds(theme)
+        ]
+        says = (theme.__doc__ or "").strip()
+        parts.append(
+            f"**{theme.__name__.rpartition('.')[2]}**: {says}\n\n{table(('id', '', 'what', 'remedy'), rows)}"
+        )
+    return "\n".join(parts)
+
+
+def words(template: str) -> str:
+    """*template* with what differs from case to case in italics."""
+    return re.sub(r"\{(\w+)[^}]*\}", r"*\1*", template)
+
+
 TABLES = {"metrics": metrics, "events": events, "settings": settings}
+FINDINGS = {"findings": findings}
 
 
-def with_tables(text: str) -> str:
+def with_tables(text: str, tables: dict[str, Callable[[], str]], page: str) -> str:
     """*text* with the tables as they have to be; fails where a marker is missing or is there twice."""
-    for name, made in TABLES.items():
+    for name, made in tables.items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if len(between.findall(text)) != 1:
-            sys.exit(f"README.md: <!-- {name} --> and <!-- /{name} --> have to be there once")
+            sys.exit(f"{page}: <!-- {name} --> and <!-- /{name} --> have to be there once")
         inner = made()
         text = between.sub(lambda found, inner=inner: found[1] + inner + found[2], text)
     return text
 
 
-def main(arguments: list[str], readme: Path = README) -> None:
-    """Write or check *readme*."""
+def main(arguments: list[str], readme: Path = README, doctor: Path = DOCTOR) -> None:
+    """Write or check *readme* and *doctor*."""
     if arguments not in ([], ["--check"]):
         sys.exit("usage: python tools/readme_tables.py [--check]")
-    text = readme.read_text(encoding="utf-8")
-    wanted = with_tables(text)
-    if arguments and wanted != text:
-        sys.exit("README.md is not what the code says: run python tools/readme_tables.py")
-    readme.write_text(wanted, encoding="utf-8")
+    for page, tables in ((readme, TABLES), (doctor, FINDINGS)):
+        text = page.read_text(encoding="utf-8")
+        wanted = with_tables(text, tables, page.name)
+        if arguments and wanted != text:
+            sys.exit(f"{page.name} is not what the code says: run python tools/readme_tables.py")
+        if not arguments:
+            page.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import click
 
 from otel_resinstr.cli.collector import collector
 from otel_resinstr.cli.demo import demo
+from otel_resinstr.cli.doctor import doctor
 from otel_resinstr.cli.report import report
 from otel_resinstr.version import __version__
 
@@ -19,4 +20,5 @@ def resinstr() -> None:
 
 resinstr.add_command(collector)
 resinstr.add_command(demo)
+resinstr.add_command(doctor)
 resinstr.add_command(report)
