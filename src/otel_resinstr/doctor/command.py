@@ -51,7 +51,7 @@ class Server:
         """How its processes come to be, for a person."""
         if self.name == "gunicorn":
             kind = f" of {self.worker_class}" if self.worker_class else ""
-            when = "after the application is loaded" if self.preload else "which load the application"
+            when = "after the application is loaded" if self.preload else "each loads the application"
             return f"gunicorn forks {_counted(self.workers or 1)}{kind}, {when}"
         if self.name == "uvicorn" and self.several:
             return f"uvicorn spawns {_counted(self.workers or 1)}, each of which starts anew"

@@ -43,7 +43,7 @@ def _secrets(name: str, value: str) -> Iterator[str]:
             if not secret.strip().startswith(("http://", "https://")):
                 yield secret
                 yield unquote(secret)
-                yield secret.strip().rpartition(" ")[2]  # without "Bearer"
+                yield unquote(secret).strip().rpartition(" ")[2]  # without "Bearer"
     if "://" in value:
         _, user, query = _parts(value)
         yield from (user, user.partition(":")[2], query)

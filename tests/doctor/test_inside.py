@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program that the launcher starts, called in this process: what it says. Started for real, it is elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, MetricExportResult
+
+from otel_resinstr.doctor import inside
+
+
+@pytest.fixture
+def ear():
+    """One that hears, and leaves the loggers as they were."""
+    loggers = [logging.getLogger(name) for name in inside.HEARD]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield inside.Ear()
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers[:] = handlers
+
+
+class Root(logging.Handler):
+    """A handler of the application's, or of the SDK's."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def emit(self, record):
+        self.heard.append(record.getMessage())
+
+
+def test_what_is_logged_is_kept_and_not_passed_on(ear):
+    """The SDK's handler at the root would export it."""
+    root = Root()
+    logging.getLogger().addHandler(root)
+    error = ValueError("no")
+    logging.getLogger("opentelemetry.anything").error("It failed: %s", 1, exc_info=error)
+    logging.getLogger("otel_resinstr").debug("plain")
+    logging.getLogger().removeHandler(root)
+
+    assert [
+        {
+            "logger": "opentelemetry.anything",
+            "level": logging.ERROR,
+            "message": "It failed: 1",
+            "error": "ValueError: no",
+            "thread": "MainThread",
+        },
+        {
+            "logger": "otel_resinstr",
+            "level": logging.DEBUG,
+            "message": "plain",
+            "error": "",
+            "thread": "MainThread",
+        },
+    ] == ear.heard
+    assert [] == root.heard
+
+
+def test_the_report_is_plain_and_has_what_is_installed(ear, monkeypatch):
+    """Settings of OpenTelemetry and proxies are told, and nothing else of the environment."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy")
+    monkeypatch.setenv("UNRELATED", "secret")
+    monkeypatch.setattr(os, "environ", {**os.environ, "PYTHONPATH": "/elsewhere"})
+
+    told = json.loads(json.dumps(inside.report(ear)))
+
+    assert (sys.executable, sys.prefix) == (told["executable"], told["prefix"])
+    assert {"OTEL_SERVICE_NAME": "shop", "HTTP_PROXY": "http://proxy"}.items() <= told["environ"].items()
+    assert "UNRELATED" not in told["environ"]
+    assert "version" in told["distributions"]["otel-resinstr"]
+    assert {
+        "group": "opentelemetry_instrumentor",
+        "name": "resinstr_host",
+        "value": "otel_resinstr.instrumentors:HostInstrumentor",
+        "distribution": "otel-resinstr",
+        "instrumented": False,
+    } in told["entry_points"]
+    assert {"traces", "metrics", "logs"} == set(told["providers"])
+    assert told["launcher"]["given"] is None
+
+
+def test_where_nothing_is_imported_nothing_is_known(ear, monkeypatch):
+    """An environment without OpenTelemetry has neither providers nor exporters."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "opentelemetry":
+            monkeypatch.delitem(sys.modules, name)
+
+    told = inside.report(ear)
+
+    assert ({}, None, [], {"given": None, "imported": None}) == (
+        told["providers"],
+        told["service"],
+        told["exporters"],
+        told["launcher"],
+    )
+
+
+class Failing(MetricExporter):
+    """Of the module that the exporters of OTLP are in, so that it is one."""
+
+    __module__ = "opentelemetry.exporter.otlp.failing"
+
+    def export(self, metrics_data, **_):
+        logging.getLogger(self.__module__).warning("I fail")
+        raise OSError("gone")
+
+    def force_flush(self, timeout_millis=0):
+        raise NotImplementedError
+
+    def shutdown(self, timeout_millis=0, **_):
+        raise NotImplementedError
+
+
+class Slow(Failing):
+    """Does not answer before it is let."""
+
+    __module__ = Failing.__module__
+
+    def __init__(self):
+        super().__init__()
+        self.answering = threading.Event()
+
+    def export(self, metrics_data, **_):
+        self.answering.wait(10)
+        return MetricExportResult.SUCCESS
+
+
+def test_an_export_that_fails_and_one_without_an_answer(ear):
+    """What the exporter says, what it raises; and nothing, if it takes longer than it may."""
+    failing, slow, reader = Failing(), Slow(), InMemoryMetricReader()
+
+    results = [each for each in inside.export(ear, 0.05) if each["class"].endswith((":Failing", ":Slow"))]
+    slow.answering.set()
+
+    assert failing is not slow
+    assert reader is not None
+    assert [
+        {
+            "signal": "metrics",
+            "class": "opentelemetry.exporter.otlp.failing:Failing",
+            "result": "OSError: gone",
+            "said": ["I fail"],
+        },
+        {
+            "signal": "metrics",
+            "class": "opentelemetry.exporter.otlp.failing:Slow",
+            "result": None,
+            "said": [],
+        },
+    ] == results
+
+
+def test_an_exporter_is_found_by_what_it_is(ear):
+    """A reader that drives another exporter is none; one that is read by others is."""
+    exporter, reader = OTLPSpanExporter(endpoint="http://127.0.0.1:9"), InMemoryMetricReader()
+
+    found = [(signal, thing) for signal, thing in inside._exporters() if thing in (exporter, reader)]
+
+    assert [("traces", exporter), ("metrics", reader)] == found
+    exporter.shutdown()
+
+
+def test_it_answers_questions(ear, monkeypatch):
+    """First with the report, then with an export for each; whatever else is printed stands in other lines."""
+    monkeypatch.setattr(inside, "report", lambda ear: {"report": 1})
+    monkeypatch.setattr(inside, "export", lambda ear, within: [within])
+    answers = io.StringIO("printed by a library")
+    answers.seek(0, io.SEEK_END)
+
+    inside.main("TOKEN", ear, io.StringIO("0.5\n2\n"), answers)
+
+    assert ["printed by a library", 'TOKEN{"report": 1}', "", "TOKEN[0.5]", "", "TOKEN[2.0]"] == (
+        answers.getvalue().splitlines()
+    )
+
+
+def test_an_instrumentor_that_breaks_when_it_is_asked_is_not_at_work(monkeypatch):
+    """Somebody else's may be anything."""
+    monkeypatch.setitem(sys.modules, "somebody", SimpleNamespace(Instrumentor=lambda: 1 / 0))
+
+    assert not inside._instrumented("somebody:Instrumentor")
