@@ -59,6 +59,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    explains = True
+
     def __init__(self, trust: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
         self.trust = trust
@@ -66,8 +68,12 @@ class _Server(ThreadingHTTPServer):
 
     def get_request(self) -> Any:
         connection, address = super().get_request()
-        # The handshake is done where it is first read, in a thread of the connection's.
-        if self.trust:
+        if self.trust and self.explains and connection.recv(1, socket.MSG_PEEK) != b"\x16":
+            connection.sendall(
+                b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+            )
+        elif self.trust:
+            # The handshake is done where it is first read, in a thread of the connection's.
             connection = self.trust.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
 
@@ -76,9 +82,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(trust: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server of HTTP, or of HTTPS; gives host and port."""
+def answering(trust: ssl.SSLContext | None = None, *, explains: bool = True) -> Iterator[str]:
+    """A server of HTTP, or of HTTPS, which may explain that it wants TLS; gives host and port."""
     server = _Server(trust)
+    server.explains = explains
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="answering")
     thread.start()
     try:
@@ -127,9 +134,12 @@ def places(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> It
             "grpc": collector.grpc,
             "answering": stack.enter_context(answering()),
             "tls": stack.enter_context(answering(https)),
+            "terse": stack.enter_context(answering(https, explains=False)),
             "closed": stack.enter_context(closed_port()),
             "refusing": stack.enter_context(refusing_grpc()),
             "path": os.environ["PATH"],
+            "certificate": str(CERTIFICATE),
+            "launcher": str(BIN / "opentelemetry-instrument"),
             "alone": str(_alone(tmp_path_factory.mktemp("alone"))),
             "packages": str(_packages(tmp_path_factory.mktemp("packages"))),
             **{
@@ -182,7 +192,13 @@ def _packages(folder: Path) -> Path:
         "class Configurator(OpenTelemetryConfigurator): pass\n"
     )
     broken = folder / "broken"
-    _distribution(broken, "broken", "1.0", "[opentelemetry_instrumentor]\nbroken = broken:Broken\n")
+    _distribution(
+        broken,
+        "opentelemetry-broken",
+        "1.0",
+        "[opentelemetry_instrumentor]\nbroken = broken:Broken\n",
+        requires="???",
+    )
     (broken / "broken.py").write_text(
         "class Broken:\n    def instrument(self, **_): raise ValueError('no')\n"
     )
@@ -200,10 +216,14 @@ def _entry_points(name: str) -> str:
         return ""
 
 
-def _distribution(folder: Path, name: str, version: str, entry_points: str = "") -> None:
+def _distribution(
+    folder: Path, name: str, version: str, entry_points: str = "", requires: str = "packaging"
+) -> None:
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: {requires}\n"
+    )
     (info / "entry_points.txt").write_text(entry_points)
 
 
@@ -230,10 +250,15 @@ def _environment_without(part: str, folder: Path) -> Path:
 
 
 def _alone(folder: Path) -> Path:
-    """A folder with a Python that has no launcher beside it, and a launcher that ends at once."""
+    """A folder with a Python that has no launcher beside it, and one launcher that ends at once, and one
+    whose own Python has gone."""
     (folder / "python").symlink_to(sys.executable)
     launcher = folder / "broken" / "opentelemetry-instrument"
     launcher.parent.mkdir()
     launcher.write_text("#!/bin/sh\necho out of order >&2\nexit 3\n")
     launcher.chmod(0o755)
+    moved = folder / "moved" / "opentelemetry-instrument"
+    moved.parent.mkdir()
+    moved.write_text("#!/no/such/python\n")
+    moved.chmod(0o755)
     return folder

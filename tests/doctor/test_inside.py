@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, MetricExportResult
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_resinstr.doctor import inside
 
@@ -141,13 +142,12 @@ class Slow(Failing):
 
 def test_an_export_that_fails_and_one_without_an_answer(ear):
     """What the exporter says, what it raises; and nothing, if it takes longer than it may."""
-    failing, slow, reader = Failing(), Slow(), InMemoryMetricReader()
+    failing, slow = Failing(), Slow()
 
     results = [each for each in inside.export(ear, 0.05) if each["class"].endswith((":Failing", ":Slow"))]
     slow.answering.set()
 
-    assert failing is not slow
-    assert reader is not None
+    assert failing is not slow  # both alive until here
     assert [
         {
             "signal": "metrics",
@@ -162,6 +162,30 @@ def test_an_export_that_fails_and_one_without_an_answer(ear):
             "said": [],
         },
     ] == results
+
+
+class Taking(SpanExporter):
+    """Takes what it is given."""
+
+    __module__ = Failing.__module__
+
+    def __init__(self):
+        self.taken = []
+
+    def export(self, spans):
+        self.taken.append(spans)
+        return SpanExportResult.SUCCESS
+
+
+def test_a_request_of_spans_has_none(ear):
+    """So that nothing shows in the back end; and what is no exporter of OTLP is not asked for any."""
+    taking, other = Taking(), InMemoryMetricReader()
+
+    assert ["SUCCESS"] == [
+        each["result"] for each in inside.export(ear, 10) if each["class"].endswith(":Taking")
+    ]
+    assert [[]] == taking.taken
+    assert other.get_metrics_data() is None
 
 
 def test_an_exporter_is_found_by_what_it_is(ear):

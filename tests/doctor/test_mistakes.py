@@ -20,6 +20,8 @@ from fakes import MACHINES, Machine
 from otel_resinstr.doctor.checks import CHECKS, kinds
 from otel_resinstr.doctor.examine import examine
 
+KEY = "00000000-0000-0000-0000-000000000000"
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -44,7 +46,7 @@ SCENARIOS = [
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,flask,pymongo,system_metrics,resinstr_mongodb,host",
             "OTEL_TRACES_EXPORTER": "none",
             "OTEL_METRICS_EXPORTER": "",
-            "APPLICATIONINSIGHTS_CONNECTION_STRING": "00000000-0000-0000-0000-000000000000",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": KEY,
             "PYTHONPATH": "{packages}/pymongo-4.10.1",
         },
         {
@@ -133,6 +135,7 @@ SCENARIOS = [
         {
             "OTEL_SERVICE_NAME": None,
             "OTEL_METRIC_EXPORT_INTERVAL": "60",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,flask,pymongo,system_metrics,resinstr",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "deltas",
             "OTEL_TRACES_SAMPLER": "sometimes",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://{answering}/401",
@@ -151,6 +154,12 @@ SCENARIOS = [
                     "Set OTEL_SERVICE_NAME. On App Service, OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=azure_app_service takes the site's.",
                 )
             ],
+            "instrumentors.unknown": [
+                (
+                    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS: resinstr is the name of no instrumentor and has no effect.",
+                    "Did you mean resinstr_eventloop, resinstr_host, resinstr_mongodb, resinstr_process, resinstr_runtime or resinstr_threadpool?",
+                )
+            ],
             "settings.interval": [
                 (
                     "OTEL_METRIC_EXPORT_INTERVAL=60 is in milliseconds: metrics are sent 17 times a second.",
@@ -160,7 +169,7 @@ SCENARIOS = [
             "settings.unknown-sampler": [
                 (
                     "OTEL_TRACES_SAMPLER=sometimes is the name of no sampler and has no effect.",
-                    "Set it to one of always_off, always_on, parentbased_always_off, parentbased_always_on, parentbased_traceidratio, traceidratio.",
+                    "Set it to one of {any}",
                 )
             ],
             "exporters.unknown-temporality": [
@@ -199,13 +208,14 @@ SCENARIOS = [
         "nobody",
         {
             "OTEL_METRIC_EXPORT_INTERVAL": "120000",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
             "OTEL_TRACES_SAMPLER": "traceidratio",
             "OTEL_TRACES_SAMPLER_ARG": "0.5",
             "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=web-1",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://{closed}/v1/traces",
             "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector.invalid:4318/v1/metrics",
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://{answering}/0",
-            "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=00000000-0000-0000-0000-000000000000;IngestionEndpoint=http://{closed}/",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint=http://{{closed}}/",
             "PYTHONPATH": "{packages}/azure-monitor-opentelemetry-1.8.11",
         },
         {
@@ -267,7 +277,7 @@ SCENARIOS = [
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://{tls}/200",
             "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "https://{http}/v1/metrics",
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "https://{tls}/200",
-            "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=00000000-0000-0000-0000-000000000000;IngestionEndpoint=http://{answering}/402",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint=http://{{answering}}/402",
             "PYTHONPATH": "{packages}/opentelemetry-sdk-1.30.0",
         },
         {
@@ -391,6 +401,8 @@ SCENARIOS = [
             "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://255.255.255.255:4318",
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "https://{tls}",
             "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE": "/absent.pem",
+            # It takes an empty list for a bad request, and is there.
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint=http://{{answering}}/400",
         },
         {
             "endpoint.certificate-file": [
@@ -740,11 +752,39 @@ SCENARIOS = [
             "launcher.no-answer": [
                 (
                     "A process under the launcher did not say anything.",
-                    "Try it by hand: opentelemetry-instrument /tmp/wt/doctor/main/.venv/bin/python -c 'print(1)'",
+                    "Try it by hand: opentelemetry-instrument {any}/python -c 'print(1)'",
                 )
             ],
         },
-        command="{alone}/broken/opentelemetry-instrument python app.py",
+        command="{alone}/broken/opentelemetry-instrument gunicorn app:app",
+    ),
+    Scenario(
+        "launcher moved",
+        {},
+        {
+            "launcher.no-answer": [
+                (
+                    "A process under the launcher did not say anything.",
+                    "Try it by hand: opentelemetry-instrument {any}/python -c 'print(1)'",
+                )
+            ],
+        },
+        command="{alone}/moved/opentelemetry-instrument python app.py",
+    ),
+    Scenario(
+        "certificate of no form",
+        {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "https://{tls}/200",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": "{launcher}",
+        },
+        {
+            "endpoint.certificate-file": [
+                (
+                    "OTEL_EXPORTER_OTLP_CERTIFICATE names a file that cannot be used.",
+                    "Let it be the path of a file in PEM format that the command may read, also in its container.",
+                )
+            ],
+        },
     ),
 ]
 
@@ -797,6 +837,24 @@ def test_nothing_is_found_where_nothing_is_wrong(healthy, collector, tmp_path, p
         (exporter["signal"], exporter["protocol"], exporter["export"])
         for exporter in diagnosis.facts["launched"]["exporters"]
     ]
+
+
+def test_an_export_goes_through_a_proxy_and_over_tls(healthy, places, tmp_path):
+    """What is behind a proxy cannot be seen, and an export tells; certificates are those that the exporter is given."""
+    environ = {
+        **healthy,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://{places['tls']}/200",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": places["certificate"],
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": places["certificate"],
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": places["certificate"],
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://collector.invalid/v1/logs",
+        "HTTP_PROXY": f"http://{places['answering']}",
+    }
+
+    diagnosis = examine([], environ, tmp_path, systemd)
+
+    assert [] == diagnosis.findings
+    assert ["arrived"] * 3 == [exporter["export"] for exporter in diagnosis.facts["launched"]["exporters"]]
 
 
 @pytest.mark.parametrize(("scenario", "kind"), MISTAKES, ids=[f"{kind}, {it.name}" for it, kind in MISTAKES])

@@ -74,7 +74,7 @@ def test_an_answer_in_pieces():
 
 def test_a_server_of_tls(places):
     """With trust in its certificate it is one of HTTP; without, it is not trusted; in clear, it wants TLS."""
-    host, _, port = places["tls"].partition(":")
+    host, _, port = places["terse"].partition(":")
     trust = ssl.create_default_context(cafile=CERTIFICATE)
 
     assert State.HTTP1 is look(host, int(port), trust).state

@@ -75,14 +75,19 @@ def examine(
     """
     command = recognise(words, environ, folder)
     with contextlib.ExitStack() as stack:
-        launched = None
+        launched, said = None, ""
         if command.launcher is not None and command.interpreter is not None:
-            launched = stack.enter_context(Launched(command, environ, folder))
+            try:
+                launched = stack.enter_context(Launched(command, environ, folder))
+            except OSError as error:  # the launcher's own interpreter may have gone
+                said = f"{command.launcher}: {error.strerror}"
+            else:
+                said = launched.last_words()
         context = Context(
             command,
             environ,
             None if launched is None else launched.report,
-            "" if launched is None else launched.last_words(),
+            said,
             machine,
             list if launched is None else partial(launched.export, within),
         )

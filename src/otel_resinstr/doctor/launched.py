@@ -11,7 +11,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from otel_resinstr.doctor import inside
@@ -117,28 +117,28 @@ class Launched:
         folder: Path,
         started_within: float = STARTED_WITHIN,
     ) -> None:
-        """Start it; *command* must have a launcher and an interpreter."""
+        """Start it; *command* must have a launcher and an interpreter. Raises OSError if there is no starting it."""
         self._token = uuid4().hex
         self._answers: queue.Queue[str | None] = queue.Queue()
+        program = [str(command.interpreter), "-S", str(Path(inside.__file__)), self._token]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
-        self._process = subprocess.Popen(  # noqa: S603  what the user wants to know about
-            [
-                str(command.launcher),
-                *command.launcher_options,
-                str(command.interpreter),
-                "-S",
-                str(Path(inside.__file__)),
-                self._token,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env=dict(environ),
-            cwd=folder,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  what the user wants to know about
+                [str(command.launcher), *command.launcher_options, *program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                env=dict(environ),
+                cwd=folder,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError:
+            self._said.close()
+            raise
+        self._questions = cast("IO[str]", self._process.stdin)
+        self._lines = cast("IO[str]", self._process.stdout)
         self._reader = threading.Thread(target=self._read, name="doctor", daemon=True)
         self._reader.start()
         answer = self._answer(started_within)
@@ -152,10 +152,9 @@ class Launched:
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout, self._said):
-            with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
+        for stream in (self._questions, self._lines, self._said):
+            with contextlib.suppress(OSError):  # what was not written cannot be any more
+                stream.close()
 
     def last_words(self) -> str:
         """The end of what it has said to its standard error."""
@@ -165,16 +164,14 @@ class Launched:
 
     def export(self, within: float) -> list[Export]:
         """Have it send an empty request with each exporter of OTLP, and wait for *within* seconds at most."""
-        if self.report is None or self._process.stdin is None:
-            return []
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(f"{within}\n")
-            self._process.stdin.flush()
+        with contextlib.suppress(OSError):  # it has ended, and there is no answer
+            self._questions.write(f"{within}\n")
+            self._questions.flush()
         answer = self._answer(within + inside.WITHIN) or []
         return [Export(each["signal"], each["class"], each["result"], tuple(each["said"])) for each in answer]
 
     def _read(self) -> None:
-        for line in self._process.stdout or ():
+        for line in self._lines:
             if line.startswith(self._token):
                 self._answers.put(line.removeprefix(self._token))
         self._answers.put(None)

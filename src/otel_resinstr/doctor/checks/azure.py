@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from otel_resinstr.doctor.finding import Finding
 
 VARIABLE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
-EXPORTER = "azure_monitor_opentelemetry_exporter"
 _PACKAGE = "azure-monitor-opentelemetry"
 
 NO_CONNECTION_STRING = Kind(
@@ -98,12 +97,9 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _is_chosen(context: Context) -> bool:
-    if any(EXPORTER in names(context, signal) for signal in SIGNALS):
-        return True
-    return any(
-        (context.setting(variable) or "").startswith("azure_monitor")
-        for variable in ("OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR")
-    )
+    chosen = [context.setting("OTEL_PYTHON_DISTRO"), context.setting("OTEL_PYTHON_CONFIGURATOR")]
+    chosen += [name for signal in SIGNALS for name in names(context, signal)]
+    return any((name or "").startswith("azure_monitor_") for name in chosen)
 
 
 def _wrong(parts: Mapping[str, str]) -> str | None:

@@ -323,16 +323,16 @@ def _network(context: Context, where: Target, signals: Sequence[str]) -> Iterato
         "variable": where.variable,
         "signals": ", ".join(signals),
     }
+    answers = seen.state in (State.HTTP1, State.HTTP2)
     if seen.state in _BY_STATE:
         yield _BY_STATE[seen.state].found(seen.said, **words)
+    # A server of TLS may answer in clear, to say that it wants TLS.
+    elif answers and trust is None and network.wants_tls(where.host, where.port):
+        yield TLS.found("", **words)
     # Of one that says nothing to us an export tells more: it may be slow, or want to know who asks.
-    elif seen.state not in (first, State.SILENT):
-        # A server of TLS may answer in clear, to say that it wants TLS.
-        if trust is None and network.wants_tls(where.host, where.port):
-            yield TLS.found("", **words)
-        else:
-            kind = GRPC_TO_HTTP if where.protocol == GRPC else HTTP_TO_GRPC
-            yield kind.found(seen.state.value, **words)
+    elif answers and seen.state is not first:
+        kind = GRPC_TO_HTTP if where.protocol == GRPC else HTTP_TO_GRPC
+        yield kind.found(seen.state.value, **words)
     other = HTTP if where.protocol == GRPC else GRPC
     if seen.state in (State.UNRESOLVED, State.REFUSED, State.UNREACHABLE) and where.port == PORTS[other]:
         usual = PORTS[where.protocol]
@@ -341,11 +341,8 @@ def _network(context: Context, where: Target, signals: Sequence[str]) -> Iterato
 
 def _trust(context: Context, signal: str, protocol: str) -> ssl.SSLContext:
     """Whom the exporter trusts: the authorities of the file that is named, or those that its library brings."""
-    trusted = _file(context, signal, "CERTIFICATE")[1]
-    if trusted is None and protocol == HTTP:
-        trusted = context.environ.get("REQUESTS_CA_BUNDLE")
-    if trusted is None and protocol == GRPC:
-        trusted = context.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+    of_library = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" if protocol == GRPC else "REQUESTS_CA_BUNDLE"
+    trusted = _file(context, signal, "CERTIFICATE")[1] or context.setting(of_library)
     trust = ssl.create_default_context(cafile=trusted)
     certificate, key = (_file(context, signal, name)[1] for name in ("CLIENT_CERTIFICATE", "CLIENT_KEY"))
     if certificate:

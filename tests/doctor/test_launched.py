@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process in the command's place, where it does not do what it should."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from otel_resinstr.doctor.command import Command
+from otel_resinstr.doctor.launched import Launched
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    """Writes one that does something else."""
+
+    def write(code):
+        path = tmp_path / "launcher"
+        path.write_text(f"#!{sys.executable} -S\n{code}\n")
+        path.chmod(0o755)
+        return Command("", path, interpreter=Path(sys.executable))
+
+    return write
+
+
+def test_one_that_hangs_is_ended(launcher, tmp_path):
+    """It has some time, and then it is gone, with all that belongs to it."""
+    begun = time.monotonic()
+    with Launched(launcher("import time; time.sleep(600)"), {}, tmp_path, started_within=0.1) as launched:
+        assert launched.report is None
+
+    assert time.monotonic() - begun < 300
+
+
+def test_one_that_ends_has_its_last_words(launcher, tmp_path):
+    """Five lines of them; and whoever asks it for an export gets no answer."""
+    with Launched(launcher("import sys; sys.exit('\\n'.join('abcdefg'))"), {}, tmp_path) as launched:
+        assert launched.report is None
+        assert "c\nd\ne\nf\ng" == launched.last_words()
+        assert [] == launched.export(0.1)
