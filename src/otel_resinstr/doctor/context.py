@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from otel_resinstr.doctor.command import Command
-    from otel_resinstr.doctor.launched import Export, Report
+    from otel_resinstr.doctor.launched import Export, Exporter, Report
     from otel_resinstr.host.reading import Source
 
 
@@ -29,8 +29,8 @@ class Context:
     """What can be read of the machine and the container."""
     export: Callable[[], Sequence[Export]]
     """Has the process send an empty request with each exporter of OTLP."""
-    facts: dict[str, str] = field(default_factory=dict)
-    """What the checks learn on the way and a person wants to see: the exports that arrived."""
+    arrived: set[Exporter] = field(default_factory=set)
+    """The exporters whose export was taken, which a check learns on the way."""
 
     @property
     def environ(self) -> Mapping[str, str]:

@@ -126,7 +126,7 @@ def _launched(context: Context, report: Report) -> dict[str, Any]:
                 "class": exporter.name,
                 "protocol": exporter.protocol,
                 "endpoint": None if exporter.protocol is None else _endpoint(context, exporter),
-                "export": context.facts.get(exporter.signal) if exporter.protocol else None,
+                "export": "arrived" if exporter in context.arrived else None,
             }
             for exporter in report.exporters
         ],

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from otel_resinstr.doctor import network
 from otel_resinstr.doctor.finding import ERROR, WARNING, Kind
+from otel_resinstr.doctor.launched import Export, Exporter
 from otel_resinstr.doctor.network import State
 from otel_resinstr.doctor.secrets import shown
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from otel_resinstr.doctor.context import Context
     from otel_resinstr.doctor.finding import Finding
-    from otel_resinstr.doctor.launched import Export, Exporter
 
 GRPC, HTTP = "grpc", "http/protobuf"
 PORTS = {GRPC: 4317, HTTP: 4318}
+FOR_ALL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _VARIABLES = "https://opentelemetry.io/docs/languages/sdk-configuration/otlp-exporter/"
 
 NO_SCHEME = Kind(
@@ -182,7 +183,7 @@ _ANSWER = re.compile(r"code: (?:StatusCode\.)?(\w+)")
 
 @dataclass(frozen=True)
 class Target:
-    """Where an exporter sends to, and which variable says so."""
+    """Where an exporter sends to, which variable says so, and the files that say whom it trusts and who it is."""
 
     protocol: str
     variable: str
@@ -192,6 +193,8 @@ class Target:
     port: int
     path: str
     secure: bool
+    files: tuple[tuple[str, str, str], ...]
+    """What each file is, the variable that names it, and its path: CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY."""
 
     @property
     def address(self) -> str:
@@ -204,29 +207,27 @@ class Target:
         """For a person, without secrets."""
         return f"http{'s' if self.secure else ''}://{self.address}{self.path}"
 
+    def file(self, name: str) -> str | None:
+        """The path of the file that is *name*."""
+        return next((path for what, _, path in self.files if what == name), None)
+
 
 def target(context: Context, exporter: Exporter) -> Target:
-    """Where *exporter* sends to, as its documentation has it."""
+    """Where *exporter* sends to, as its documentation has it. Raises ValueError for what is no address."""
     protocol, signal = exporter.protocol or GRPC, exporter.signal
-    of_all = "OTEL_EXPORTER_OTLP_ENDPOINT"
-    of_signal = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
-    url = context.setting(of_signal)
-    variable = of_signal if url else of_all
-    url = url or context.setting(of_all) or f"http://localhost:{PORTS[protocol]}"
-    has_scheme = "://" in url
-    parts = urlsplit(url if has_scheme else f"//{url}")
-    path = parts.path
-    if protocol == HTTP and variable == of_all:
-        path = f"{path.removesuffix('/')}/v1/{signal}"
-    secure = parts.scheme == "https"
-    usual = 443 if secure else 80
-    if protocol == GRPC and not secure:
-        insecure = context.setting(f"OTEL_EXPORTER_OTLP_{signal.upper()}_INSECURE") or context.setting(
-            "OTEL_EXPORTER_OTLP_INSECURE"
-        )
+    variable, url = _of(context, signal, "ENDPOINT")
+    url = url or f"http://localhost:{PORTS[protocol]}"
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    path, secure, usual = "", parts.scheme == "https", 443
+    if protocol == HTTP:
+        path = parts.path
+        usual = 443 if secure else 80
+        if variable == FOR_ALL:
+            path = f"{path.removesuffix('/')}/v1/{signal}"
+    elif not secure:
+        insecure = _of(context, signal, "INSECURE")[1]
         secure = insecure.lower() != "true" if insecure else parts.scheme != "http"
-    if protocol == GRPC:
-        usual = 443
+    named = {name: _of(context, signal, name) for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")}
     return Target(
         protocol,
         variable,
@@ -236,16 +237,21 @@ def target(context: Context, exporter: Exporter) -> Target:
         parts.port or usual,
         path,
         secure,
+        tuple((name, said_by, file) for name, (said_by, file) in named.items() if secure and file),
     )
+
+
+def _of(context: Context, signal: str, name: str) -> tuple[str, str | None]:
+    """The variable that counts for a signal, its own or that for all, and what it says."""
+    of_signal, for_all = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", f"OTEL_EXPORTER_OTLP_{name}"
+    variable = of_signal if context.setting(of_signal) else for_all
+    return variable, context.setting(variable)
 
 
 def check(context: Context) -> Iterator[Finding]:
     """Each end point once, whatever is sent to it: first what its address says, then who is there, then an export."""
-    if context.report is None:
-        return
-    groups: dict[Target, list[str]] = {}
-    untried = set()
-    for exporter in context.report.exporters:
+    groups: dict[Target, list[Exporter]] = {}
+    for exporter in context.report.exporters if context.report else ():
         if exporter.protocol is None:
             continue
         try:
@@ -254,20 +260,18 @@ def check(context: Context) -> Iterator[Finding]:
             yield MALFORMED.found("", error=error)
             continue
         findings = list(_address(context, where, exporter.signal))
-        if findings:
-            untried.add(exporter.signal)
-            yield from findings
-        else:
+        yield from findings
+        if not findings:
             # The path is that of the signal: it does not say who is there.
-            key = Target(**{**vars(where), "path": ""})
-            groups.setdefault(key, []).append(exporter.signal)
-    for where, signals in groups.items():
-        for finding in _network(context, where, signals):
-            untried.update(signals)
-            yield finding
-    tried = {where: [each for each in signals if each not in untried] for where, signals in groups.items()}
-    if any(tried.values()):
-        yield from _exports(context, tried)
+            groups.setdefault(replace(where, path=""), []).append(exporter)
+    reached = {}
+    for where, exporters in groups.items():
+        findings = list(_network(context, where, [exporter.signal for exporter in exporters]))
+        yield from findings
+        if not findings:
+            reached[where] = exporters
+    if reached:
+        yield from _exports(context, reached)
 
 
 def _address(context: Context, where: Target, signal: str) -> Iterator[Finding]:
@@ -275,29 +279,20 @@ def _address(context: Context, where: Target, signal: str) -> Iterator[Finding]:
     if not where.scheme:
         yield NO_SCHEME.found("", variable=where.variable, url=where.url)
         return
-    for_all = where.variable == "OTEL_EXPORTER_OTLP_ENDPOINT"
     own_path = urlsplit(where.url).path
-    if where.protocol == HTTP and for_all and re.fullmatch(r".*/v1/(traces|metrics|logs)", own_path):
-        yield SIGNAL_PATH.found("", variable=where.variable, path=own_path)
-    elif where.protocol == HTTP and not for_all and own_path in ("", "/"):
+    if where.protocol == HTTP and where.variable == FOR_ALL:
+        if re.fullmatch(r".*/v1/(traces|metrics|logs)", own_path):
+            yield SIGNAL_PATH.found("", variable=where.variable, path=own_path)
+    elif where.protocol == HTTP and own_path in ("", "/"):
         yield NO_PATH.found("", variable=where.variable, url=where.url, signal=signal)
-    for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
-        variable, file = _file(context, signal, name)
-        if file and where.secure:
-            try:
-                Path(file).read_bytes()
-            except OSError as error:
-                yield CERTIFICATE_FILE.found(f"{file}: {error.strerror}", variable=variable)
-    if network.is_loopback(where.host):
-        proxy = _proxy(context, where)
-        if proxy:
-            yield PROXY.found("", variable=proxy, address=where.address)
-
-
-def _file(context: Context, signal: str, name: str) -> tuple[str, str | None]:
-    of_signal, of_all = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", f"OTEL_EXPORTER_OTLP_{name}"
-    variable = of_signal if context.setting(of_signal) else of_all
-    return variable, context.setting(variable)
+    for _, variable, file in where.files:
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            yield CERTIFICATE_FILE.found(f"{file}: {error.strerror}", variable=variable)
+    proxy = _proxy(context, where)
+    if proxy and network.is_loopback(where.host):
+        yield PROXY.found("", variable=proxy, address=where.address)
 
 
 def _proxy(context: Context, where: Target) -> str | None:
@@ -308,13 +303,13 @@ def _network(context: Context, where: Target, signals: Sequence[str]) -> Iterato
     """Who is there. Behind a proxy that cannot be seen, and only an export tells."""
     if _proxy(context, where):
         return
-    trust = None
-    if where.secure:
-        try:
-            trust = _trust(context, signals[0], where.protocol)
-        except OSError as error:
-            yield CERTIFICATE_FILE.found(str(error), variable=_file(context, signals[0], "CERTIFICATE")[0])
-            return
+    try:
+        trust = _trust(context, where) if where.secure else None
+    except OSError as error:
+        yield CERTIFICATE_FILE.found(
+            str(error), variable=" or ".join(variable for _, variable, _ in where.files)
+        )
+        return
     first = State.HTTP2 if where.protocol == GRPC else State.HTTP1
     seen = network.look(where.host, where.port, trust, first=first)
     words = {
@@ -339,30 +334,27 @@ def _network(context: Context, where: Target, signals: Sequence[str]) -> Iterato
         yield PORT.found("", port=where.port, other=other, protocol=where.protocol, usual=usual, **words)
 
 
-def _trust(context: Context, signal: str, protocol: str) -> ssl.SSLContext:
+def _trust(context: Context, where: Target) -> ssl.SSLContext:
     """Whom the exporter trusts: the authorities of the file that is named, or those that its library brings."""
-    of_library = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" if protocol == GRPC else "REQUESTS_CA_BUNDLE"
-    trusted = _file(context, signal, "CERTIFICATE")[1] or context.setting(of_library)
-    trust = ssl.create_default_context(cafile=trusted)
-    certificate, key = (_file(context, signal, name)[1] for name in ("CLIENT_CERTIFICATE", "CLIENT_KEY"))
+    of_library = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" if where.protocol == GRPC else "REQUESTS_CA_BUNDLE"
+    trust = ssl.create_default_context(cafile=where.file("CERTIFICATE") or context.setting(of_library))
+    certificate = where.file("CLIENT_CERTIFICATE")
     if certificate:
-        trust.load_cert_chain(certificate, key)
+        trust.load_cert_chain(certificate, where.file("CLIENT_KEY"))
     return trust
 
 
-def _exports(context: Context, tried: Mapping[Target, Sequence[str]]) -> Iterator[Finding]:
+def _exports(context: Context, reached: Mapping[Target, Sequence[Exporter]]) -> Iterator[Finding]:
     """What the exporters themselves get for an answer: with their headers, their compression, their proxy."""
-    answers = {
-        export.signal: export for export in context.export() if export.name.startswith("opentelemetry.")
-    }
-    for where, signals in tried.items():
+    answers = {Exporter(export.signal, export.name): export for export in context.export()}
+    for where, exporters in reached.items():
         by_kind: dict[Kind, list[Export]] = {}
-        for signal in signals:
-            export = answers.get(signal)
-            if export is None or export.result == "SUCCESS":
-                context.facts[signal] = "arrived" if export else "not tried"
-                continue
-            by_kind.setdefault(_kind(export), []).append(export)
+        for exporter in exporters:
+            export = answers.get(exporter, Export(exporter.signal, exporter.name, None, ()))
+            if export.result == "SUCCESS":
+                context.arrived.add(exporter)
+            else:
+                by_kind.setdefault(_kind(export), []).append(export)
         for kind, exports in by_kind.items():
             yield kind.found(
                 "; ".join(dict.fromkeys(line for export in exports for line in export.said)),

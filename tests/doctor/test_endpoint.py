@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an exporter sends to: as the exporter itself has it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from otel_resinstr.doctor.checks.endpoint import target
+from otel_resinstr.doctor.command import Command
+from otel_resinstr.doctor.context import Context
+from otel_resinstr.doctor.launched import Exporter
+from support import run_python
+
+ALL, TRACES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+INSECURE = "OTEL_EXPORTER_OTLP_INSECURE"
+ENVIRONMENTS = [
+    {},
+    {ALL: "http://collector:4000"},
+    {ALL: "http://collector:4000/"},
+    {ALL: "https://collector:4000/otlp"},
+    {ALL: "https://collector:4000/otlp", TRACES: "http://traces:5000"},
+    {TRACES: "http://traces:5000/v1/traces"},
+    {ALL: "https://collector:4000", INSECURE: "true"},
+    {ALL: "http://collector:4000", INSECURE: "false"},
+    {ALL: "http://[::1]:4000"},
+]
+HTTP_ONLY = [{ALL: ""}]  # that of gRPC takes it for a name
+GRPC_ONLY = [{ALL: "collector:4000"}, {ALL: "collector:4000", INSECURE: "true"}]
+
+AS_THEY_HAVE_IT = """
+    import importlib, json, os, sys
+
+    for environ in json.loads(sys.argv[2]):
+        os.environ.update(environ)
+        module = importlib.import_module(f"opentelemetry.exporter.otlp.proto.{sys.argv[1]}.trace_exporter")
+        exporter = module.OTLPSpanExporter()
+        print(json.dumps([exporter._endpoint, getattr(exporter, "_insecure", None)]))
+        exporter.shutdown()
+        for name in environ:
+            del os.environ[name]
+"""
+
+
+@pytest.mark.parametrize(("protocol", "module"), [("grpc", "grpc"), ("http/protobuf", "http")])
+def test_it_is_where_the_exporter_sends_to(protocol, module):
+    """Host, port, path, and whether it is TLS."""
+    environments = ENVIRONMENTS + (GRPC_ONLY if protocol == "grpc" else HTTP_ONLY)
+    exporter = Exporter(
+        "traces", f"opentelemetry.exporter.otlp.proto.{module}.trace_exporter:OTLPSpanExporter"
+    )
+    lines = run_python(AS_THEY_HAVE_IT, module, json.dumps(environments)).splitlines()
+
+    for environ, line in zip(environments, lines, strict=True):
+        endpoint, insecure = json.loads(line)
+        found = target(Context(Command("", None), environ, None, "", list, list), exporter)
+
+        if protocol == "grpc":
+            assert [endpoint, not insecure] == [found.address, found.secure], environ
+        else:
+            assert endpoint == found.shown, environ
+
+
+@pytest.mark.parametrize(
+    ("protocol", "url", "port"),
+    [
+        ("grpc", "http://collector", 443),
+        ("http", "http://collector", 80),
+        ("http", "https://collector", 443),
+    ],
+)
+def test_an_address_without_a_port_has_the_usual_one(protocol, url, port):
+    """Which is not that of OTLP."""
+    exporter = Exporter("logs", f"opentelemetry.exporter.otlp.proto.{protocol}._log_exporter:OTLPLogExporter")
+    context = Context(Command("", None), {ALL: url}, None, "", list, list)
+
+    assert port == target(context, exporter).port
