@@ -75,9 +75,8 @@ def test_the_report_is_plain_and_has_what_is_installed(ear, monkeypatch):
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
     monkeypatch.setenv("HTTP_PROXY", "http://proxy")
     monkeypatch.setenv("UNRELATED", "secret")
-    monkeypatch.setattr(os, "environ", {**os.environ, "PYTHONPATH": "/elsewhere"})
 
-    told = json.loads(json.dumps(inside.report(ear)))
+    told = json.loads(json.dumps(inside.report(ear, "/given")))
 
     assert (sys.executable, sys.prefix) == (told["executable"], told["prefix"])
     assert {"OTEL_SERVICE_NAME": "shop", "HTTP_PROXY": "http://proxy"}.items() <= told["environ"].items()
@@ -91,7 +90,17 @@ def test_the_report_is_plain_and_has_what_is_installed(ear, monkeypatch):
         "instrumented": False,
     } in told["entry_points"]
     assert {"traces", "metrics", "logs"} == set(told["providers"])
-    assert told["launcher"]["given"] is None
+    assert "/given" == told["launcher"]["given"]
+
+
+def test_the_launchers_folder_is_one_of_the_path(monkeypatch, tmp_path):
+    """As the launcher puts it there, before others."""
+    folder = tmp_path / "opentelemetry" / "instrumentation" / "auto_instrumentation"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), "/elsewhere"]))
+    assert str(folder) == inside.given_to_path()
+
+    monkeypatch.delenv("PYTHONPATH")
+    assert inside.given_to_path() is None
 
 
 def test_where_nothing_is_imported_nothing_is_known(ear, monkeypatch):
@@ -100,7 +109,7 @@ def test_where_nothing_is_imported_nothing_is_known(ear, monkeypatch):
         if name.partition(".")[0] == "opentelemetry":
             monkeypatch.delitem(sys.modules, name)
 
-    told = inside.report(ear)
+    told = inside.report(ear, None)
 
     assert ({}, None, [], {"given": None, "imported": None}) == (
         told["providers"],
@@ -200,14 +209,14 @@ def test_an_exporter_is_found_by_what_it_is(ear):
 
 def test_it_answers_questions(ear, monkeypatch):
     """First with the report, then with an export for each; whatever else is printed stands in other lines."""
-    monkeypatch.setattr(inside, "report", lambda ear: {"report": 1})
+    monkeypatch.setattr(inside, "report", lambda ear, given: {"report": given})
     monkeypatch.setattr(inside, "export", lambda ear, within: [within])
     answers = io.StringIO("printed by a library")
     answers.seek(0, io.SEEK_END)
 
-    inside.main("TOKEN", ear, io.StringIO("0.5\n2\n"), answers)
+    inside.main("TOKEN", ear, "here", io.StringIO("0.5\n2\n"), answers)
 
-    assert ["printed by a library", 'TOKEN{"report": 1}', "", "TOKEN[0.5]", "", "TOKEN[2.0]"] == (
+    assert ["printed by a library", 'TOKEN{"report": "here"}', "", "TOKEN[0.5]", "", "TOKEN[2.0]"] == (
         answers.getvalue().splitlines()
     )
 

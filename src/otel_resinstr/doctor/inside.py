@@ -62,8 +62,8 @@ class Ear(logging.Handler):
         )
 
 
-def report(ear: Ear) -> dict[str, Any]:
-    """What there is once the launcher has done its work."""
+def report(ear: Ear, given: str | None) -> dict[str, Any]:
+    """What there is once the launcher, whose folder was *given* to the path, has done its work."""
     from importlib.metadata import distributions  # noqa: PLC0415  after `site`: where packages are is known then
 
     found: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def report(ear: Ear) -> dict[str, Any]:
             for name, distribution in found.items()
         },
         "entry_points": entry_points,
-        "launcher": _launcher(),
+        "launcher": {"given": given, "imported": _imported()},
         "providers": _providers(),
         "service": _service(),
         "exporters": [{"signal": signal, "class": _class(exporter)} for signal, exporter in _exporters()],
@@ -118,16 +118,18 @@ def _instrumented(value: str) -> bool:
         return False
 
 
-def _launcher() -> dict[str, str | None]:
-    """Where the launcher's package is that was put on the path, and where that is which is imported."""
+def given_to_path() -> str | None:
+    """The folder of the launcher's package that it has put on the path; older ones take it away later."""
     ending = os.path.join("opentelemetry", "instrumentation", "auto_instrumentation")  # noqa: PTH118  a name
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return next((path for path in paths if path.endswith(ending)), None)
+
+
+def _imported() -> str | None:
+    """The folder of the launcher's package that is imported."""
     imported = sys.modules.get("opentelemetry.instrumentation.auto_instrumentation")
     file = getattr(imported, "__file__", None)
-    return {
-        "given": next((path for path in paths if path.endswith(ending)), None),
-        "imported": os.path.dirname(file) if file else None,  # noqa: PTH120  as above
-    }
+    return os.path.dirname(file) if file else None  # noqa: PTH120  a name
 
 
 def _providers() -> dict[str, str]:
@@ -222,7 +224,7 @@ def _nothing(signal: str) -> Any:
     return []
 
 
-def main(token: str, ear: Ear, questions: IO[str], answers: IO[str]) -> None:
+def main(token: str, ear: Ear, given: str | None, questions: IO[str], answers: IO[str]) -> None:
     """Say what there is, in a line that begins with *token*; then, for each line of seconds, what came of an export."""
 
     def answer(said: Any) -> None:
@@ -230,14 +232,14 @@ def main(token: str, ear: Ear, questions: IO[str], answers: IO[str]) -> None:
         answers.write(f"\n{token}{json.dumps(said)}\n")
         answers.flush()
 
-    answer(report(ear))
+    answer(report(ear, given))
     for within in questions:
         answer(export(ear, float(within)))
 
 
 if __name__ == "__main__":  # pragma: no cover  coverage begins in `site.main`
     del sys.path[0]  # our modules' folder: their names are those of other packages
-    _ear = Ear()
+    _ear, _given = Ear(), given_to_path()
     site.main()
-    main(sys.argv[1], _ear, sys.stdin, sys.stdout)
+    main(sys.argv[1], _ear, _given, sys.stdin, sys.stdout)
     os._exit(0)
