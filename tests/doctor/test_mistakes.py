@@ -150,7 +150,7 @@ SCENARIOS = [
             ],
             "launcher.no-service-name": [
                 (
-                    "The service has no name: what it sends arrives as unknown_service:python.",
+                    "The service has no name: what it sends arrives as unknown_service{any}.",
                     "Set OTEL_SERVICE_NAME. On App Service, OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=azure_app_service takes the site's.",
                 )
             ],
@@ -649,7 +649,7 @@ SCENARIOS = [
             ],
             "launcher.failed": [
                 (
-                    "The launcher gave up while it set up OpenTelemetry: RuntimeError: Requested component 'random' not found in entry point 'opentelemetry_id_generator'",
+                    "The launcher gave up while it set up OpenTelemetry: {any}",
                     "Mend what it says, or turn off what it names with OTEL_PYTHON_DISABLED_INSTRUMENTATIONS.",
                 )
             ],
@@ -816,7 +816,7 @@ def diagnosed(healthy, places, tmp_path_factory):
 
 
 def as_expected(text, places):
-    return re.compile(re.escape(text.format(**places, any="ANY")).replace("ANY", ".+"))
+    return re.compile(re.escape(text.format(**places, any="ANY")).replace("ANY", ".*"))
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])

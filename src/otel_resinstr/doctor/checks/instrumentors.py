@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-import logging
+import re
 from typing import TYPE_CHECKING
 
 from otel_resinstr.doctor.checks.launcher import GAVE_UP
@@ -44,6 +44,9 @@ CONFLICT = Kind(
     "Install versions that go together, or turn it off: " + VARIABLE + "={name}",
 )
 
+# What a launcher says of a library that is there in another version; older ones say it in other words.
+_CONFLICT = re.compile(r"(?:Skipping instrumentation )?(\w+)\b.*(?:falls? outside|but found: \"(?!None|\[\]))")
+
 
 def check(context: Context) -> Iterator[Finding]:
     """What is turned off, on purpose or by a misspelt name, and what did not start."""
@@ -68,9 +71,9 @@ def check(context: Context) -> Iterator[Finding]:
         evidence = dict.fromkeys(heard.error or heard.message for heard in said)
         yield SKIPPED.found("; ".join(evidence), names=_listed(skipped))
     for heard in context.report.log:
-        name = heard.message.partition(" ")[0]
-        if heard.level >= logging.ERROR and name in instrumentors and "falls outside" in heard.message:
-            yield CONFLICT.found(heard.message, name=name)
+        conflict = _CONFLICT.match(heard.message)
+        if conflict is not None and conflict[1] in instrumentors:
+            yield CONFLICT.found(heard.message, name=conflict[1])
 
 
 def _meant(item: str, ours: list[str]) -> list[str]:
