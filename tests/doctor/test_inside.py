@@ -122,7 +122,7 @@ def test_where_nothing_is_imported_nothing_is_known(ear, monkeypatch):
 class Failing(MetricExporter):
     """Of the module that the exporters of OTLP are in, so that it is one."""
 
-    __module__ = "opentelemetry.exporter.otlp.failing"
+    __module__ = "opentelemetry.exporter.otlp.proto.failing"
 
     def export(self, metrics_data, **_):
         logging.getLogger(self.__module__).warning("I fail")
@@ -160,13 +160,13 @@ def test_an_export_that_fails_and_one_without_an_answer(ear):
     assert [
         {
             "signal": "metrics",
-            "class": "opentelemetry.exporter.otlp.failing:Failing",
+            "class": "opentelemetry.exporter.otlp.proto.failing:Failing",
             "result": "OSError: gone",
             "said": ["I fail"],
         },
         {
             "signal": "metrics",
-            "class": "opentelemetry.exporter.otlp.failing:Slow",
+            "class": "opentelemetry.exporter.otlp.proto.failing:Slow",
             "result": None,
             "said": [],
         },

@@ -196,7 +196,7 @@ def export(ear: Ear, within: float) -> list[dict[str, Any]]:
             logging.getLogger(name).filters.clear()
     sent = []
     for number, (signal, exporter) in enumerate(_exporters()):
-        if not type(exporter).__module__.startswith("opentelemetry.exporter.otlp."):
+        if not type(exporter).__module__.startswith("opentelemetry.exporter.otlp.proto."):
             continue
         thread = f"doctor-{number}"
         sender = threading.Thread(

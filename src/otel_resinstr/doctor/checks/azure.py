@@ -71,8 +71,8 @@ _REMEDIES = {
     429: "It is asked too often: send less often (OTEL_METRIC_EXPORT_INTERVAL), or sample.",
     439: "The daily cap is reached: raise it, or sample.",
 }
-# An empty list of telemetry may be called a bad request; it is answered by the one who is asked for.
-_ANSWERED = 400
+# An empty list of telemetry may be called a bad request, and a region may send on to another: both are answers.
+_ANSWERS = (307, 308, 400)
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -92,7 +92,9 @@ def check(context: Context) -> Iterator[Finding]:
     else:
         yield from _ingestion(context, parts.get("ingestionendpoint") or _DEFAULT)
     sampler = context.setting("OTEL_TRACES_SAMPLER") or ""
-    if sampler in _SAMPLERS and context.report and _PACKAGE in context.report.versions:
+    # Where the launcher sets Azure Monitor up, it is the SDK that reads the name, if anybody does.
+    in_code = context.report and _PACKAGE in context.report.versions and not _is_chosen(context)
+    if sampler in _SAMPLERS and in_code:
         yield SAMPLER.found(f"{_PACKAGE} is installed", value=sampler, azure=_SAMPLERS[sampler])
 
 
@@ -130,7 +132,7 @@ def _ingestion(context: Context, endpoint: str) -> Iterator[Finding]:
         opener.open(request, timeout=inside.WITHIN).close()
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code != _ANSWERED:
+        if error.code not in _ANSWERS:
             remedy = _REMEDIES.get(
                 error.code, "Try again later: it is a fault of the service, or of a proxy before it."
             )

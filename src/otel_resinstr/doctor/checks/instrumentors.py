@@ -45,7 +45,9 @@ CONFLICT = Kind(
 )
 
 # What a launcher says of a library that is there in another version; older ones say it in other words.
-_CONFLICT = re.compile(r"(?:Skipping instrumentation )?(\w+)\b.*(?:falls? outside|but found: \"(?!None|\[\]))")
+_CONFLICT = re.compile(
+    r"(?:Skipping instrumentation )?(\w+)\b.*(?:falls? outside|but found: \"(?!None|\[\]))"
+)
 
 
 def check(context: Context) -> Iterator[Finding]:
