@@ -381,7 +381,7 @@ SCENARIOS = [
             "servers.sigterm": [
                 (
                     "uvicorn ends by SIGTERM without the exit of Python: the last metrics, spans and events are lost.",
-                    "Set OTEL_RESINSTR_FLUSH_ON_SIGTERM=1; or call force_flush() of the providers where the application's lifespan ends.",
+                    "Set OTEL_RESINSTR_FLUSH_ON_SIGTERM=1; or call otel_resinstr.flush() where the application's lifespan ends, as docs/exits.md shows.",
                 )
             ],
             "servers.spawned": [
@@ -819,17 +819,20 @@ def as_expected(text, places):
     return re.compile(re.escape(text.format(**places, any="ANY")).replace("ANY", ".*"))
 
 
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_nothing_is_found_where_nothing_is_wrong(healthy, collector, tmp_path, protocol):
+@pytest.mark.parametrize(
+    ("protocol", "command"), [("http/protobuf", "python app.py"), ("grpc", "uvicorn app:app")]
+)
+def test_nothing_is_found_where_nothing_is_wrong(healthy, collector, tmp_path, protocol, command):
     """A Collector takes each signal, and there is nothing to say."""
     address = collector.grpc if protocol == "grpc" else collector.http
     environ = {
         **healthy,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}",
+        "OTEL_RESINSTR_FLUSH_ON_SIGTERM": "1",
     }
 
-    diagnosis = examine(["python", "app.py"], environ, tmp_path, systemd)
+    diagnosis = examine(command.split(), environ, tmp_path, systemd)
 
     assert [] == diagnosis.findings
     assert diagnosis.healthy

@@ -28,7 +28,7 @@ _GIVEN_BY = {
     "prometheus": "opentelemetry-exporter-prometheus",
     "prometheus_remote_write": "opentelemetry-exporter-prometheus-remote-write",
     "resinstr_console": "otel-resinstr",
-    "resinstr_file": "otel-resinstr",
+    "resinstr_file": "otel-resinstr[file]",
     "zipkin": "opentelemetry-exporter-zipkin",
     "zipkin_json": "opentelemetry-exporter-zipkin-json",
     "zipkin_proto": "opentelemetry-exporter-zipkin-proto-http",

@@ -85,7 +85,7 @@ def check(context: Context) -> Iterator[Finding]:
         yield OWN_IDENTITY.found()
 
 
-_FLUSH = f"Set {FLUSH}=1; or call force_flush() of the providers where the application's lifespan ends."
+_FLUSH = f"Set {FLUSH}=1; or call otel_resinstr.flush() where the application's lifespan ends, as docs/exits.md shows."
 
 
 def _older(version: str | None, than: str) -> bool:
