@@ -11,7 +11,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from otel_resinstr._flush import flush
-from otel_resinstr.instrumentors import SUBJECTS, say_what_is_doubled
 from otel_resinstr.runtime.heap import growth as heap_growth
 from otel_resinstr.settings import Settings
 from otel_resinstr.version import __version__
@@ -44,6 +43,8 @@ def instrument(
     """
     if not isinstance(settings, (Settings, type(None))):
         raise TypeError(f"settings: takes otel_resinstr.Settings, not {type(settings).__qualname__}")
+    from otel_resinstr.instrumentors import SUBJECTS, say_what_is_doubled  # noqa: PLC0415  see after_the_launcher
+
     for subject in SUBJECTS:
         instrumentor = subject()
         if not instrumentor.is_instrumented_by_opentelemetry:
@@ -60,7 +61,21 @@ def instrument(
 
 def uninstrument() -> None:
     """Stop every subject: nothing of ours is patched, reported or running afterwards."""
+    from otel_resinstr.instrumentors import SUBJECTS  # noqa: PLC0415  see after_the_launcher
+
     for subject in reversed(SUBJECTS):
         instrumentor = subject()
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.uninstrument()
+
+
+def after_the_launcher() -> None:
+    """What the launcher calls when it has loaded all instrumentations (`opentelemetry_post_instrument`).
+
+    Never raises, and can be imported also where our instrumentors cannot, as without psutil: the launcher leaves those
+    out and says so, but what this raised would end its work.
+    """
+    with contextlib.suppress(Exception):
+        from otel_resinstr.instrumentors import after_the_launcher as say  # noqa: PLC0415  see above
+
+        say()

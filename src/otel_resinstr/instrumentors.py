@@ -257,10 +257,6 @@ def say_what_is_doubled(*, launcher: bool, code: bool) -> None:
 
 
 def after_the_launcher() -> None:
-    """What the launcher calls when it has loaded all instrumentations (`opentelemetry_post_instrument`).
-
-    Never raises: what an entry point raises ends the launcher's work.
-    """
-    with contextlib.suppress(Exception):
-        launcher = duplicates.begun_by_the_launcher() or not duplicates.attached(os.environ)
-        say_what_is_doubled(launcher=launcher, code=False)
+    """Warn of what the launcher has loaded beside us."""
+    launcher = duplicates.begun_by_the_launcher() or not duplicates.attached(os.environ)
+    say_what_is_doubled(launcher=launcher, code=False)
