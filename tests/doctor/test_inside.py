@@ -16,6 +16,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, MetricExportResult
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+import otel_resinstr
 from otel_resinstr.doctor import inside
 
 
@@ -104,17 +105,20 @@ def test_the_launchers_folder_is_one_of_the_path(monkeypatch, tmp_path):
 
 
 def test_where_nothing_is_imported_nothing_is_known(ear, monkeypatch):
-    """An environment without OpenTelemetry has neither providers nor exporters."""
+    """An environment without OpenTelemetry, and without us, has neither providers nor exporters."""
+    monkeypatch.delattr(otel_resinstr, "duplicates")
+    monkeypatch.setitem(sys.modules, "otel_resinstr.duplicates", None)
     for name in list(sys.modules):
         if name.partition(".")[0] == "opentelemetry":
             monkeypatch.delitem(sys.modules, name)
 
     told = inside.report(ear, None)
 
-    assert ({}, None, [], {"given": None, "imported": None}) == (
+    assert ({}, None, [], [], {"given": None, "imported": None}) == (
         told["providers"],
         told["service"],
         told["exporters"],
+        told["duplicates"],
         told["launcher"],
     )
 

@@ -43,7 +43,7 @@ SCENARIOS = [
             "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "10000",
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://{http}",
             "OTEL_TRACES_SAMPLER": "always_off",
-            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,flask,pymongo,system_metrics,resinstr_mongodb,host",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,flask,system_metrics,resinstr_mongodb,host",
             "OTEL_TRACES_EXPORTER": "none",
             "OTEL_METRICS_EXPORTER": "",
             "APPLICATIONINSIGHTS_CONNECTION_STRING": KEY,
@@ -142,6 +142,7 @@ SCENARIOS = [
             "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://{answering}/403",
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://{answering}/400",
             "ApplicationInsightsAgent_EXTENSION_VERSION": "~3",
+            "WEBSITE_SITE_NAME": "shop",
             "PYTHONPATH": "{packages}/pymongo-4.8.0",
         },
         {
@@ -198,7 +199,7 @@ SCENARIOS = [
             ],
             "duplicates.attached": [
                 (
-                    "App Service instruments the application by itself (ApplicationInsightsAgent_EXTENSION_VERSION=~3), and the launcher does it again.",
+                    "App Service instruments the application by itself, and the launcher does it again.",
                     "Leave one of them out: turn Application Insights off for the site, or start the command without the launcher.",
                 )
             ],
@@ -545,7 +546,7 @@ SCENARIOS = [
             ],
             "duplicates.distros": [
                 (
-                    "Several distros are installed, azure_monitor_opentelemetry_distro and distro, and none is chosen: the first one that is found is taken, in the order of folders.",
+                    "Several packages are installed that set OpenTelemetry up, and it is not said which one is to do it: the first one in the order of folders is taken.",
                     "Set OTEL_PYTHON_DISTRO and OTEL_PYTHON_CONFIGURATOR, both to names of one package, or uninstall the others.",
                 )
             ],

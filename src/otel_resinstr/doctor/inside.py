@@ -3,7 +3,7 @@
 
 It is run by its path, by the interpreter of the command and without `site`, which it imports itself when it has put
 its ear to the launcher's log. That may be in an environment without our package: it imports the standard library
-only, and of OpenTelemetry what the launcher has imported. It ends without the SDK's exit: nothing more is sent.
+only, and what the launcher has imported. It ends without the SDK's exit: nothing more is sent.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def report(ear: Ear, given: str | None) -> dict[str, Any]:
         "providers": _providers(),
         "service": _service(),
         "exporters": [{"signal": signal, "class": _class(exporter)} for signal, exporter in _exporters()],
+        "duplicates": _duplicates(),
         "log": ear.heard,
     }
 
@@ -151,6 +152,16 @@ def _service() -> str | None:
     trace = sys.modules.get("opentelemetry.trace")
     resource = None if trace is None else getattr(trace.get_tracer_provider(), "resource", None)
     return None if resource is None else resource.attributes.get("service.name")
+
+
+def _duplicates() -> list[dict[str, Any]]:
+    """What our package finds to be there twice, where it is there and knows how to look."""
+    try:
+        from otel_resinstr import duplicates  # noqa: PLC0415  may be absent
+    except ImportError:
+        return []
+    found = duplicates.find(os.environ, launcher=True, code=False)
+    return [{"kind": each.kind, "what": each.what, "subject": each.subject} for each in found]
 
 
 def _exporters() -> list[tuple[str, Any]]:

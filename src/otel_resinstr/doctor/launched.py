@@ -52,6 +52,15 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Twice:
+    """Something that is there twice, as the package itself finds it: `otel_resinstr.duplicates`."""
+
+    kind: str
+    what: str
+    subject: str | None
+
+
+@dataclass(frozen=True)
 class Exporter:
     """An exporter that is alive."""
 
@@ -96,6 +105,7 @@ class Report:
         self.providers: dict[str, str] = told["providers"]
         self.service: str | None = told["service"]
         self.exporters = [Exporter(each["signal"], each["class"]) for each in told["exporters"]]
+        self.duplicates = [Twice(**each) for each in told["duplicates"]]
         self.log = [Heard(**each) for each in told["log"]]
 
     def named(self, group: str) -> dict[str, EntryPoint]:
