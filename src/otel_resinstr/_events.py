@@ -43,6 +43,21 @@ _CAUSES = 1000  # as many are remembered; the one that was reported longest ago 
 
 _logger = logging.getLogger(SCOPE)
 
+# Replaced, never changed in place: who begins or ends to listen meanwhile does not disturb an event.
+_listeners: tuple[Callable[[LogRecord], object], ...] = ()
+
+
+def listen(listener: Callable[[LogRecord], object]) -> None:
+    """Call *listener* with each event of the process, in the thread that reports it. It must be quick and not raise."""
+    global _listeners  # noqa: PLW0603  one process has one list
+    _listeners = (*_listeners, listener)
+
+
+def ignore(listener: Callable[[LogRecord], object]) -> None:
+    """Forget *listener*; forgetting what is not there does nothing."""
+    global _listeners  # noqa: PLW0603  one process has one list
+    _listeners = tuple(known for known in _listeners if known != listener)
+
 
 class Events:
     """Says what happened to *provider*, by default the global logger provider, and to the log.
@@ -87,17 +102,18 @@ class Events:
             message = f"{message} ({repeated} more since the last report)"
         if self._custom:
             attributes |= {MICROSOFT_CUSTOM_EVENT_NAME: event.name, RESINSTR_EVENT_MESSAGE: message}
-        self._otlp.emit(
-            LogRecord(
-                timestamp=time.time_ns(),
-                context=context,
-                severity_number=SeverityNumber.WARN,
-                severity_text="WARN",
-                body=message,
-                attributes=attributes,
-                event_name=event.name,
-            )
+        record = LogRecord(
+            timestamp=time.time_ns(),
+            context=context,
+            severity_number=SeverityNumber.WARN,
+            severity_text="WARN",
+            body=message,
+            attributes=attributes,
+            event_name=event.name,
         )
+        for listener in _listeners:
+            listener(record)
+        self._otlp.emit(record)
         self._log(logging.WARNING, f"{event.name}: {message}")
         return True
 

@@ -21,7 +21,7 @@ from otel_resinstr.semconv import SCHEMA_URL, SCOPE, Kind
 from otel_resinstr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.util.types import AttributeValue
@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     Read = Callable[[], Reading]
 
 # Who reports a metric now, by its name, and on which provider (None: whichever is the global one).
-_live: dict[str, tuple[MeterProvider | None, Read]] = {}
+_live: dict[str, tuple[MeterProvider | None, Metric, Read]] = {}
+
+
+def observed() -> Iterator[tuple[Metric, Iterable[Observation]]]:
+    """What all observable metrics are now, whichever provider they are reported to: read as a metric reader does."""
+    for _, metric, read in _live.copy().values():
+        yield metric, _observations(read)
 
 
 class Instruments:
@@ -59,7 +65,8 @@ class Instruments:
             Kind.OBSERVABLE_UP_DOWN_COUNTER: self._meter.create_observable_up_down_counter,
         }[metric.kind]
         create(metric.name, [_callback(metric.name, self._provider)], metric.unit, metric.description)
-        live = _live[metric.name] = (self._provider, _with(self._more, read) if self._more else read)
+        whole = _with(self._more, read) if self._more else read
+        live = _live[metric.name] = (self._provider, metric, whole)
 
         def let_go() -> None:
             if _live.get(metric.name) is live:
@@ -132,17 +139,21 @@ def _callback(
         live = _live.get(name)
         if live is None:
             return ()
-        provider, read = live
+        provider, _, read = live
         if _resolved(provider) is not _resolved(made_for):
             return ()  # A provider that was instrumented earlier, and is still collected.
-        reading = read()
-        if reading is None:
-            return ()
-        if isinstance(reading, (int, float)):
-            return (Observation(reading),)
-        return reading
+        return _observations(read)
 
     return collect
+
+
+def _observations(read: Read) -> Iterable[Observation]:
+    reading = read()
+    if reading is None:
+        return ()
+    if isinstance(reading, (int, float)):
+        return (Observation(reading),)
+    return reading
 
 
 def _with(more: MetricAttributes, read: Read) -> Read:
