@@ -149,6 +149,7 @@ def test_the_public_names():
     assert [
         "Settings",
         "__version__",
+        "dump",
         "flush",
         "heap_growth",
         "instrument",

@@ -19,6 +19,7 @@ from otel_resinstr.instrumentors import (
     HostInstrumentor,
     MongoDBInstrumentor,
     ProcessInstrumentor,
+    RecorderInstrumentor,
     RuntimeInstrumentor,
     SubjectInstrumentor,
     ThreadPoolInstrumentor,
@@ -80,6 +81,7 @@ PROBES = {
         "mongodb.lifecycle",
         "mongodb.server",
     ],
+    RecorderInstrumentor: ["recorder"],
 }
 OFF_BY_DEFAULT = {"process.sigterm", "process.sockets", "runtime.gc_pauses", "runtime.objects"}
 
@@ -139,7 +141,7 @@ def test_the_names_that_settings_can_hold_are_all_of_them():
 
 
 # About all probes, and of the exporters.
-OF_NO_PROBE = {"disabled_probes", "metric_attributes", "file_dir", "file_megabytes"}
+OF_NO_PROBE = {"disabled_probes", "metric_attributes", "file_dir", "recorder_dir"}
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_the_probes_of_the_names_are_those_that_are_started():
         "process.sigterm",
     }
 
-    assert of_names | without_a_name == {*names_of_probes()}
+    assert of_names | without_a_name == {*names_of_probes()} - {"recorder"}  # it keeps what the others report
     assert len(names_of_probes()) == len({*names_of_probes()})
     assert set() == of_names & without_a_name
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_resinstr import settings
-from otel_resinstr.settings import PREFIX, Settings, file_folder
+from otel_resinstr.settings import PREFIX, Settings, file_folder, recorder_folder
 
 SECONDS = (
     "CPU_WINDOW",
@@ -68,6 +68,7 @@ def test_all_settings_can_be_set_together(caplog):
         "OTEL_RESINSTR_FLUSH_TIMEOUT": "2",
         "OTEL_RESINSTR_FILE_DIR": "/var/otel",
         "OTEL_RESINSTR_FILE_MEGABYTES": "20",
+        "OTEL_RESINSTR_RECORDER_DIR": "/var/recorder",
         "OTEL_RESINSTR_GC_PAUSES": "1",
         "OTEL_RESINSTR_OBJECT_COUNT": "1",
         "OTEL_RESINSTR_PEAK_WINDOW": "120",
@@ -96,6 +97,7 @@ def test_all_settings_can_be_set_together(caplog):
         flush_timeout=2.0,
         file_dir="/var/otel",
         file_megabytes=20,
+        recorder_dir="/var/recorder",
         gc_pauses=True,
         object_count=True,
         peak_window=120.0,
@@ -356,3 +358,13 @@ def test_files_go_where_the_platform_shows_them():
     assert Path("resinstr") == file_folder(Settings(), {})
     assert Path("/home/LogFiles/resinstr") == file_folder(Settings(), app_service)
     assert Path("/var/otel") == file_folder(Settings(file_dir="/var/otel"), app_service)
+
+
+def test_the_recorder_records_where_it_has_a_folder():
+    """On App Service it has one by itself; elsewhere nothing is written that nobody asked for."""
+    app_service = {"WEBSITE_SITE_NAME": "shop"}
+
+    assert recorder_folder(Settings(), {}) is None
+    assert recorder_folder(Settings(file_dir="/var/otel"), {}) is None
+    assert Path("/home/LogFiles/resinstr") == recorder_folder(Settings(), app_service)
+    assert Path("/var/otel") == recorder_folder(Settings(recorder_dir="/var/otel"), app_service)

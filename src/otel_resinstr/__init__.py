@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from otel_resinstr._flush import flush
+from otel_resinstr.recorder import dump
 from otel_resinstr.runtime.heap import growth as heap_growth
 from otel_resinstr.settings import Settings
 from otel_resinstr.version import __version__
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["Settings", "__version__", "flush", "heap_growth", "instrument", "uninstrument"]
+__all__ = ["Settings", "__version__", "dump", "flush", "heap_growth", "instrument", "uninstrument"]
 
 
 def instrument(

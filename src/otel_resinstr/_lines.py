@@ -50,6 +50,11 @@ class Lines:
         # Re-entrant: a signal handler that writes may have interrupted a write.
         self._lock = threading.RLock()
 
+    @property
+    def path(self) -> Path | None:
+        """The file that was written to last, if it can be written to."""
+        return self._path
+
     def write(self, line: bytes) -> None:
         """Append *line* as a whole, or raise OSError and leave the files as they were.
 

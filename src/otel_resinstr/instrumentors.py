@@ -51,12 +51,13 @@ from otel_resinstr.process.sigterm import Sigterm
 from otel_resinstr.process.sockets import Sockets
 from otel_resinstr.process.threads import Threads
 from otel_resinstr.process.uptime import Uptime
+from otel_resinstr.recorder import Recorder
 from otel_resinstr.runtime.gc import GC
 from otel_resinstr.runtime.gc_pauses import GCPauses
 from otel_resinstr.runtime.heap import Heap
 from otel_resinstr.runtime.objects import Objects
 from otel_resinstr.runtime.threads_by_group import ThreadsByGroup
-from otel_resinstr.settings import Settings
+from otel_resinstr.settings import Settings, recorder_folder
 from otel_resinstr.threadpool.anyio_limiters import AnyioLimiters
 from otel_resinstr.threadpool.executors import Executors
 from otel_resinstr.threadpool.pools import Pools
@@ -232,6 +233,16 @@ class MongoDBInstrumentor(SubjectInstrumentor):
         yield Server(clients, interval=settings.server_interval)
 
 
+class RecorderInstrumentor(SubjectInstrumentor):
+    """What all of them had to say in the last minutes."""
+
+    subject = "recorder"
+
+    def probes(self, settings: Settings) -> Iterator[Probe]:
+        """The recorder, which does nothing without a folder."""
+        yield Recorder(recorder_folder(settings), settings.file_megabytes)
+
+
 SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
     ProcessInstrumentor,
     RuntimeInstrumentor,
@@ -239,6 +250,7 @@ SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
     EventLoopInstrumentor,
     ThreadPoolInstrumentor,
     MongoDBInstrumentor,
+    RecorderInstrumentor,
 )
 
 

@@ -257,8 +257,16 @@ class Settings:
         "FILE_MEGABYTES",
         _count,
         _COUNT,
-        "How much all files of `resinstr_file` in one folder take at most, those of earlier processes included; the "
-        "oldest are removed.",
+        "How much all files of `resinstr_file` and the flight recorder in one folder take at most, those of earlier "
+        "processes included; the oldest are removed.",
+    )
+    recorder_dir: str | None = _setting(
+        None,
+        "RECORDER_DIR",
+        str,
+        "a folder, which is made where it is not there",
+        "Where the flight recorder writes to; it records where there is such a folder. Without it: "
+        "`/home/LogFiles/resinstr` on Azure App Service, and no recorder elsewhere.",
     )
     old_database_names: bool = field(
         default=False,
@@ -319,10 +327,21 @@ class Settings:
 
 def file_folder(chosen: Settings, environ: Mapping[str, str] | None = None) -> Path:
     """Where files are written to; `environ`, by default the environment of the process, tells App Service."""
-    environ = os.environ if environ is None else environ
     if chosen.file_dir is not None:
         return Path(chosen.file_dir)
-    return _APP_SERVICE_FOLDER if environ.get("WEBSITE_SITE_NAME") else Path("resinstr")
+    return _platforms_folder(environ) or Path("resinstr")
+
+
+def recorder_folder(chosen: Settings, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where the flight recorder writes to, if it is to record; *environ* as above."""
+    if chosen.recorder_dir is not None:
+        return Path(chosen.recorder_dir)
+    return _platforms_folder(environ)
+
+
+def _platforms_folder(environ: Mapping[str, str] | None) -> Path | None:
+    environ = os.environ if environ is None else environ
+    return _APP_SERVICE_FOLDER if environ.get("WEBSITE_SITE_NAME") else None
 
 
 class Refused(NamedTuple):

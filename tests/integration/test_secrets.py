@@ -86,7 +86,7 @@ def test_no_byte_of_a_secret_is_exported(query_text, receiver, start_program, ur
 
 
 def test_no_byte_of_a_secret_is_written(start_program, tmp_path, uri):
-    """Where there is no network: all signals in files, and metrics on standard error."""
+    """Where there is no network: all signals and the recorder's dump in files, and metrics on standard error."""
     pytest.importorskip("opentelemetry.exporter.otlp.json.common", reason="needs a newer SDK")
     program = start_program(
         LAUNCHER,
@@ -97,6 +97,7 @@ def test_no_byte_of_a_secret_is_written(start_program, tmp_path, uri):
         OTEL_TRACES_EXPORTER="resinstr_file",
         OTEL_LOGS_EXPORTER="resinstr_file",
         OTEL_RESINSTR_FILE_DIR=str(tmp_path / "out"),
+        OTEL_RESINSTR_RECORDER_DIR=str(tmp_path / "out"),
         OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH="4000",
         OTEL_SEMCONV_STABILITY_OPT_IN="database/dup",
         MONGODB_URI=uri,
@@ -114,6 +115,8 @@ def test_no_byte_of_a_secret_is_written(start_program, tmp_path, uri):
         ("traces", b"noSuchCommand"),
         ("metrics", b"db.client.operation.duration"),
         ("logs", b"mongodb.client.churn"),
+        ("recorder", b"mongodb.client.churn"),
+        ("recorder", b"mongodb.client.socket.count"),
     ):
         assert text in b"".join(body for name, body in written.items() if name.startswith(signal))
     said = [
