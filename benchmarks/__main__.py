@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.measuring import Report, Row, environ
 
-BENCHMARKS = ("process", "host", "find_one", "eventloop", "threadpool", "startup")
+BENCHMARKS = ("process", "host", "find_one", "eventloop", "threadpool", "recorder", "startup")
 
 
 def main() -> int:
