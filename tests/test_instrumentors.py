@@ -160,6 +160,23 @@ def test_each_setting_reaches_a_probe(field, value):
     assert any(value in vars(probe).values() for probe in made(settings))
 
 
+def test_sigterm_has_one_probe():
+    """With whatever it has to do: to send what is pending, to write what the recorder has, or both."""
+
+    def found(**settings):
+        return [
+            (probe._flush, subject.subject)
+            for subject in SUBJECTS
+            for probe in subject().probes(Settings(**settings))
+            if probe.name == "process.sigterm"
+        ]
+
+    assert [] == found()
+    assert [(True, "process")] == found(flush_on_sigterm=True)
+    assert [(False, "recorder")] == found(recorder_dir="out")
+    assert [(True, "process")] == found(flush_on_sigterm=True, recorder_dir="out")
+
+
 @pytest.mark.parametrize("flag", FLAGS)
 def test_each_switch_switches_a_probe(flag):
     """On and off make a difference: a probe more, or one that is told of it."""

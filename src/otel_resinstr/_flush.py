@@ -82,15 +82,31 @@ def flush(timeout: float = 3.0) -> bool:
 
 def out(tell: Callable[[], object], timeout: float) -> bool:
     """As `flush`, with *tell* in the place of what is called at each."""
-    timeout = min(max(0.0, timeout), threading.TIMEOUT_MAX)
+    timeout = _possible(timeout)
     deadline = time.monotonic() + timeout
-    telling, *turns = _turns
-    aside = [_Aside(telling, deadline, tell)]
     # A lock that we wait for in vain must not cost what the SDK has.
-    aside[0].wait(timeout / 2)
-    aside += [_Aside(turn, deadline, _force, kind, deadline) for kind, turn in enumerate(turns)]
+    telling = _begin_to(tell, deadline)
+    telling.wait(timeout / 2)
+    aside = [
+        telling,
+        *(_Aside(turn, deadline, _force, kind, deadline) for kind, turn in enumerate(_turns[1:])),
+    ]
     ends = [one.wait(deadline - time.monotonic()) for one in aside]
     return all(ends)
+
+
+def only(tell: Callable[[], object], timeout: float) -> bool:
+    """Call *tell* as `out` does, without a flush of the SDK's."""
+    timeout = _possible(timeout)
+    return _begin_to(tell, time.monotonic() + timeout).wait(timeout)
+
+
+def _possible(timeout: float) -> float:
+    return min(max(0.0, timeout), threading.TIMEOUT_MAX)
+
+
+def _begin_to(tell: Callable[[], object], deadline: float) -> _Aside:
+    return _Aside(_turns[0], deadline, tell)
 
 
 def _tell() -> None:

@@ -239,8 +239,11 @@ class RecorderInstrumentor(SubjectInstrumentor):
     subject = "recorder"
 
     def probes(self, settings: Settings) -> Iterator[Probe]:
-        """The recorder, which does nothing without a folder."""
-        yield Recorder(recorder_folder(settings), settings.file_megabytes)
+        """The recorder, which does nothing without a folder, and SIGTERM, where nobody else has asked for it."""
+        folder = recorder_folder(settings)
+        yield Recorder(folder, settings.file_megabytes)
+        if folder is not None and not settings.flush_on_sigterm:
+            yield Sigterm(timeout=settings.flush_timeout, flush=False)
 
 
 SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (

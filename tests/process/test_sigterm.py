@@ -65,6 +65,15 @@ def test_it_sends_what_is_pending_and_ends_by_the_signal():
     assert (-15, ["told", "flushed"]) == ends("start(); term()")
 
 
+def test_without_a_flush_the_sdk_is_left_alone():
+    """For the flight recorder, which writes what it has: that no receiver is waited for stays as it is."""
+    program = """
+Running([Sigterm(60.0, flush=False), Ending()], Telemetry(tracer_provider=Provider()))
+term()
+"""
+    assert (-15, ["told"]) == ends(program)
+
+
 def test_it_waits_no_longer_than_it_may():
     """For who needs a lock that the interrupted line holds, as well."""
     program = """

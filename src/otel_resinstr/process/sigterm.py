@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM ends the process, after what is pending was sent."""
+"""SIGTERM ends the process, after what has to happen at its end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def _to_this_process(number: int) -> None:
 
 
 class Sigterm:
-    """Sends what is pending when SIGTERM comes, for *timeout* seconds at most; then the signal has its default action.
+    """Does at SIGTERM what has to happen at the end, for *timeout* seconds at most; then the default action follows.
 
+    That is what probes have asked for (`Lease.at_exit`), and, with *flush*, to send what is pending.
     By default SIGTERM ends a process at once: nothing of `atexit` runs, and what was measured since the last export is
     lost. uvicorn ends itself likewise when it has shut down. A handler is set where there is none. One that is set
     later takes its place; whoever calls the handler from before, as uvicorn does, calls ours.
@@ -36,8 +37,11 @@ class Sigterm:
 
     name = "process.sigterm"
 
-    def __init__(self, timeout: float, send: Callable[[int], None] = _to_this_process) -> None:
+    def __init__(
+        self, timeout: float, send: Callable[[int], None] = _to_this_process, *, flush: bool = True
+    ) -> None:
         self._timeout = timeout
+        self._flush = flush
         self._send = send
         self._ending = False
 
@@ -77,7 +81,7 @@ class Sigterm:
         self._ending = True
         try:
             if not self._lease.ended:
-                _flush.out(_exit.run, self._timeout)
+                (_flush.out if self._flush else _flush.only)(_exit.run, self._timeout)
         finally:
             # Also if the handler of another signal raises here, or if this thread, which may not wait, is gevent's.
             _set_handler(signal.SIG_DFL)
