@@ -140,7 +140,7 @@ def test_the_names_that_settings_can_hold_are_all_of_them():
     assert OFF_BY_DEFAULT == {*names} - {*on}
 
 
-# About all probes, and of the exporters.
+# About all probes, of the exporters, and a folder that becomes a path.
 OF_NO_PROBE = {"disabled_probes", "metric_attributes", "file_dir", "recorder_dir"}
 
 

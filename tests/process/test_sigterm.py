@@ -272,6 +272,21 @@ def test_somebody_else_s_handler_is_left_alone(start):
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says who catches what")
+def test_a_handler_in_c_is_left_alone():
+    """As uWSGI's, of which Python does not know."""
+    program = """
+import faulthandler
+faulthandler.register(signal.SIGTERM, file=sys.stdout)
+start()
+signal.raise_signal(signal.SIGTERM)
+say("goes on")
+"""
+    status, said = ends(program)
+
+    assert (0, ["goes on", "told"]) == (status, said[-2:])
+
+
 @pytest.mark.parametrize(
     "module", [types.SimpleNamespace(), types.SimpleNamespace(Server=object)], ids=["no server", "no serve"]
 )

@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from otel_resinstr import _exit, _flush
+from otel_resinstr._signals import is_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ class Sigterm:
         self._set()
 
     def _set(self) -> None:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        if is_free(signal.SIGTERM):
             _set_handler(self._handle)
 
     def _leave(self) -> None:
