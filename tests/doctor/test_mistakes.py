@@ -158,7 +158,7 @@ SCENARIOS = [
             "instrumentors.unknown": [
                 (
                     "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS: resinstr is the name of no instrumentor and has no effect.",
-                    "Did you mean resinstr_eventloop, resinstr_host, resinstr_mongodb, resinstr_process, resinstr_runtime or resinstr_threadpool?",
+                    "Did you mean resinstr_eventloop, resinstr_host, resinstr_mongodb, resinstr_process, resinstr_recorder, resinstr_runtime or resinstr_threadpool?",
                 )
             ],
             "settings.interval": [
@@ -699,7 +699,7 @@ SCENARIOS = [
         {
             "instrumentors.skipped": [
                 (
-                    "The launcher did not start resinstr_eventloop, resinstr_host, resinstr_mongodb, resinstr_process, resinstr_runtime and resinstr_threadpool.",
+                    "The launcher did not start resinstr_eventloop, resinstr_host, resinstr_mongodb, resinstr_process, resinstr_recorder, resinstr_runtime and resinstr_threadpool.",
                     "Mend what the launcher says of it; `opentelemetry-instrument` prints it at start.",
                 )
             ],
