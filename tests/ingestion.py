@@ -29,6 +29,8 @@ class Ingestion:
         """The statuses of requests that were not accepted."""
         self.answering = threading.Event()
         """Cleared, every answer waits until it is set again."""
+        self.waiting = 0
+        """How many answers do."""
         self.answering.set()
         self._planned: list[int] = []
         self._lock = threading.Lock()
@@ -43,7 +45,10 @@ class Ingestion:
         return f"InstrumentationKey={KEY};IngestionEndpoint={base};LiveEndpoint={base}"
 
     def refuse(self, *statuses: int) -> None:
-        """Answer the next requests with *statuses* (429, 503, ...), one each, then accept again."""
+        """Answer the next requests with *statuses* (429, 503, ...), one each, then accept again.
+
+        Of a 206 the first item is refused, for a reason that will pass, and the others are accepted.
+        """
         with self._lock:
             self._planned.extend(statuses)
 
@@ -59,16 +64,27 @@ class Ingestion:
         self._server.server_close()
         self._thread.join()
 
+    def _wait(self) -> None:
+        with self._lock:
+            self.waiting += 1
+        self.answering.wait()
+        with self._lock:
+            self.waiting -= 1
+
     def _take(self, body: bytes) -> tuple[int, dict[str, Any]]:
         envelopes = _envelopes(body)
         with self._lock:
             status = self._planned.pop(0) if self._planned else 200
-            if status == 200:
-                self.envelopes += envelopes
-            else:
+            refused = {200: 0, 206: 1}.get(status, len(envelopes))
+            self.envelopes += envelopes[refused:]
+            if refused:
                 self.refused.append(status)
-        accepted = len(envelopes) if status == 200 else 0
-        return status, {"itemsReceived": len(envelopes), "itemsAccepted": accepted, "errors": []}
+        errors = [{"index": index, "statusCode": 500, "message": "later"} for index in range(refused)]
+        return status, {
+            "itemsReceived": len(envelopes),
+            "itemsAccepted": len(envelopes) - refused,
+            "errors": errors if status == 206 else [],
+        }
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         ingestion = self
@@ -83,12 +99,14 @@ class Ingestion:
                 if not self.path.endswith("/track"):  # live metrics and the exporters' own statistics
                     status, answer = 404, {}
                 else:
-                    ingestion.answering.wait()
+                    ingestion._wait()
                     status, answer = ingestion._take(body)
                 said = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(said)))
+                if status == 429:
+                    self.send_header("Retry-After", "1")
                 self.end_headers()
                 self.wfile.write(said)
 

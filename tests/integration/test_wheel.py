@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,46 +10,6 @@ import pytest
 
 from launched import LAUNCHER, PROGRAMS, ROOT, settings, wait_for_names
 from otel_resinstr import semconv
-
-NO_NETWORK = ("error sending request", "dns error", "Failed to fetch", "Connection refused", "timed out")
-
-
-@pytest.fixture(scope="module")
-def uv():
-    """Runs uv, and returns when it has succeeded."""
-    program = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if program is None:
-        pytest.skip("NO UV: `make test` installs it")
-
-    def uv(*arguments):
-        # The user's own settings, such as which index to use, are needed here.
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "COV"))}
-        environ.pop("VIRTUAL_ENV", None)
-        done = subprocess.run(
-            [program, *arguments],
-            env=environ,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-        if done.returncode and "CI" not in os.environ and any(sign in done.stderr for sign in NO_NETWORK):
-            pytest.skip(
-                f"NO NETWORK, or no index: uv {arguments[0]} failed: {done.stderr.strip().splitlines()[-1]}"
-            )
-        assert 0 == done.returncode, done.stderr
-
-    return uv
-
-
-@pytest.fixture(scope="module")
-def wheel(uv, tmp_path_factory):
-    """The wheel, built from this tree."""
-    folder = tmp_path_factory.mktemp("dist")
-    uv("build", "--wheel", "--out-dir", folder, ROOT)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
 
 
 @pytest.mark.usefixtures("server")
