@@ -41,3 +41,30 @@ def test_one_that_ends_has_its_last_words(launcher, tmp_path):
         assert launched.report is None
         assert "c\nd\ne\nf\ng" == launched.last_words()
         assert [] == launched.export(0.1)
+
+
+@pytest.mark.parametrize("given", [{}, {"OTEL_RESINSTR_RECORDER_DIR": "/home/LogFiles/mine"}])
+def test_the_flight_recorder_leaves_nothing_with_the_application(launcher, tmp_path, given):
+    """On App Service it is on by itself. What is said of the environment is what it is."""
+    environ = {"WEBSITE_SITE_NAME": "shop", **given}
+    told = {
+        **dict.fromkeys(("executable", "python", "prefix", "service"), ""),
+        **{name: {} for name in ("distributions", "providers")},
+        **{name: [] for name in ("entry_points", "exporters", "duplicates", "log")},
+        "launcher": {"given": None, "imported": None},
+    }
+    code = f"""
+import json, os, pathlib, sys
+folder = pathlib.Path(os.environ["OTEL_RESINSTR_RECORDER_DIR"])
+folder.joinpath("fatal.txt").touch()
+pathlib.Path("folder").write_text(str(folder))
+told = {{**{told!r}, "environ": {{k: v for k, v in os.environ.items() if k != "LC_CTYPE"}}}}
+print(sys.argv[-1] + json.dumps(told), flush=True)
+sys.stdin.read()
+"""
+    with Launched(launcher(code), environ, tmp_path) as launched:
+        assert environ == launched.report.environ
+
+    folder = Path((tmp_path / "folder").read_text())
+    assert not folder.exists()
+    assert folder.name not in ("mine", "resinstr")

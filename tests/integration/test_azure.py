@@ -117,6 +117,7 @@ class Site:
             # A busy machine needs more than half a minute to end, after which workers are killed.
             GUNICORN_CMD_ARGS="--graceful-timeout 100",
             PATH=f"{bin_folder}:/usr/bin:/bin",
+            OTEL_RESINSTR_RECORDER_DIR=str(folder / "recorder"),  # not in a folder of this machine's
             PORT=str(self.port),
             TMPDIR=str(folder),
             **APP_SERVICE,
@@ -348,6 +349,7 @@ def shop(start_program, server, tmp_path, for_azure, ingestion):
             OTEL_EXPERIMENTAL_RESOURCE_DETECTORS="otel",
             OTEL_LOGS_EXPORTER="none",
             OTEL_METRIC_EXPORT_INTERVAL="300",
+            OTEL_RESINSTR_RECORDER_DIR=str(tmp_path / "recorder"),
             OTEL_TRACES_EXPORTER="none",
             TMPDIR=str(tmp_path),
             **APP_SERVICE,

@@ -28,6 +28,8 @@ STARTED_WITHIN = 60.0
 
 _LAST_LINES = 5
 
+_RECORDER_DIR, _SITE_NAME = "OTEL_RESINSTR_RECORDER_DIR", "WEBSITE_SITE_NAME"
+
 
 @dataclass(frozen=True)
 class EntryPoint:
@@ -132,13 +134,16 @@ class Launched:
         self._answers: queue.Queue[str | None] = queue.Queue()
         program = [str(command.interpreter), "-S", str(Path(inside.__file__)), self._token]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
+        # Where the flight recorder would be on it is, but what it leaves is not the application's.
+        self._records = tempfile.TemporaryDirectory()
+        recorder = {_RECORDER_DIR: self._records.name} if {_RECORDER_DIR, _SITE_NAME} & {*environ} else {}
         try:
             self._process = subprocess.Popen(  # noqa: S603  what the user wants to know about
                 [str(command.launcher), *command.launcher_options, *program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._said,
-                env=dict(environ),
+                env={**environ, **recorder},
                 cwd=folder,
                 text=True,
                 encoding="utf-8",
@@ -146,12 +151,16 @@ class Launched:
             )
         except OSError:
             self._said.close()
+            self._records.cleanup()
             raise
         self._questions = cast("IO[str]", self._process.stdin)
         self._lines = cast("IO[str]", self._process.stdout)
         self._reader = threading.Thread(target=self._read, name="doctor", daemon=True)
         self._reader.start()
         answer = self._answer(started_within)
+        if answer is not None and recorder:
+            answer["environ"].pop(_RECORDER_DIR)
+            answer["environ"] |= {name: environ[name] for name in (_RECORDER_DIR,) if name in environ}
         self.report = None if answer is None else Report(answer)
         """None if it has not said anything in time."""
 
@@ -165,6 +174,7 @@ class Launched:
         for stream in (self._questions, self._lines, self._said):
             with contextlib.suppress(OSError):  # what was not written cannot be any more
                 stream.close()
+        self._records.cleanup()
 
     def last_words(self) -> str:
         """The end of what it has said to its standard error."""
