@@ -65,7 +65,11 @@ KINDS = {
     "gunicorn": Kind(GUNICORN, "gunicorn", 2),
     "gunicorn-preload": Kind((*GUNICORN, "--preload"), "gunicorn", 2, preloaded=True),
     "gunicorn-threads": Kind((*GUNICORN, "--threads", "3"), "gunicorn", 2, protocol="grpc"),
+    "gunicorn-threads-preload": Kind(
+        (*GUNICORN, "--threads", "3", "--preload"), "gunicorn", 2, preloaded=True
+    ),
     "gunicorn-uvicorn": Kind((*GUNICORN, *UVICORN_WORKER), "uvicorn", 2),
+    "gunicorn-uvicorn-preload": Kind((*GUNICORN, *UVICORN_WORKER, "--preload"), "uvicorn", 2),
 }
 
 
