@@ -15,7 +15,7 @@ import pytest
 
 import otel_resinstr
 from fakes import MACHINES, Machine
-from otel_resinstr import _flush, _fork, _instruments, duplicates, settings
+from otel_resinstr import _azure, _flush, _fork, _instruments, duplicates, settings
 from otel_resinstr._probe import Running, Telemetry
 from support import Collected, Sink, own_threads
 
@@ -101,9 +101,11 @@ def nothing_is_left() -> Iterator[None]:
     """Each test leaves the process as it was: nothing reports, no thread of ours, nothing in the list for forks."""
     settings._warned.clear()
     duplicates._said.clear()
+    _azure.exporter_version.cache_clear()
     at_fork = _fork._callbacks
     yield
     otel_resinstr.uninstrument()
+    _azure.exporter_version.cache_clear()
     assert {} == _instruments._live
     assert ((), ()) == (_flush._callbacks, _flush._in_use)
     assert [] == own_threads()
