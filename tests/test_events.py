@@ -317,3 +317,25 @@ def test_a_finaliser_may_report_while_a_report_is_made(events, sink):
         assert events.say(STALLED, "It stands still", "a", {})
 
     assert ["It stands still"] == bodies(sink)
+
+
+def test_a_listener_that_raises_takes_nothing_from_the_others(events, sink, caplog):
+    """The record and the line are out before anybody listens, and all who do hear of it."""
+    heard = []
+
+    def raises(record):
+        heard.append((len(sink.events()), len(caplog.record_tuples)))
+        raise RuntimeError(record.event_name)
+
+    def hears(record):
+        heard.append(record.event_name)
+
+    _events.listen(raises)
+    _events.listen(hears)
+    try:
+        assert events.say(STALLED, "It stands still", "a", {})
+    finally:
+        _events.ignore(raises)
+        _events.ignore(hears)
+
+    assert [(1, 1), "test.stalled"] == heard

@@ -7,6 +7,7 @@ held back is counted into the next report of that cause.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -48,7 +49,7 @@ _listeners: tuple[Callable[[LogRecord], object], ...] = ()
 
 
 def listen(listener: Callable[[LogRecord], object]) -> None:
-    """Call *listener* with each event of the process, in the thread that reports it. It must be quick and not raise."""
+    """Call *listener* with each event of the process, in the thread that reports it. It must be quick."""
     global _listeners  # noqa: PLW0603  one process has one list
     _listeners = (*_listeners, listener)
 
@@ -111,10 +112,11 @@ class Events:
             attributes=attributes,
             event_name=event.name,
         )
-        for listener in _listeners:
-            listener(record)
         self._otlp.emit(record)
         self._log(logging.WARNING, f"{event.name}: {message}")
+        for listener in _listeners:
+            with contextlib.suppress(Exception):  # the others hear of it all the same
+                listener(record)
         return True
 
     def explain(self, message: str, error: Exception) -> None:
