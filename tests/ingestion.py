@@ -25,6 +25,8 @@ class Ingestion:
 
     def __init__(self) -> None:
         self.envelopes: list[dict[str, Any]] = []
+        self.senders: dict[int, set[str]] = {}
+        """The ids of the processes whose metrics have come over a connection, by the client's port."""
         self.refused: list[int] = []
         """The statuses of requests that were not accepted."""
         self.answering = threading.Event()
@@ -71,12 +73,13 @@ class Ingestion:
         with self._lock:
             self.waiting -= 1
 
-    def _take(self, body: bytes) -> tuple[int, dict[str, Any]]:
+    def _take(self, body: bytes, port: int) -> tuple[int, dict[str, Any]]:
         envelopes = _envelopes(body)
         with self._lock:
             status = self._planned.pop(0) if self._planned else 200
             refused = {200: 0, 206: 1}.get(status, len(envelopes))
             self.envelopes += envelopes[refused:]
+            self.senders.setdefault(port, set()).update(_processes(envelopes))
             if refused:
                 self.refused.append(status)
         errors = [{"index": index, "statusCode": 500, "message": "later"} for index in range(refused)]
@@ -100,7 +103,7 @@ class Ingestion:
                     status, answer = 404, {}
                 else:
                     ingestion._wait()
-                    status, answer = ingestion._take(body)
+                    status, answer = ingestion._take(body, self.client_address[1])
                 said = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -131,6 +134,14 @@ def _envelopes(body: bytes) -> list[dict[str, Any]]:
     if text.lstrip().startswith("["):
         return json.loads(text)
     return [json.loads(line) for line in text.splitlines() if line]
+
+
+def _processes(envelopes: list[dict[str, Any]]) -> Iterator[str]:
+    """Which processes have sent them; only metrics say so."""
+    for envelope in envelopes:
+        properties = envelope["data"]["baseData"].get("properties") or {}
+        if envelope["data"]["baseType"] == "MetricData" and "process.pid" in properties:
+            yield properties["process.pid"]
 
 
 @pytest.fixture

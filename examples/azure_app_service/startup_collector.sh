@@ -6,4 +6,4 @@ export OTEL_PYTHON_CONFIGURATOR=configurator
 export OTEL_SERVICE_NAME="$WEBSITE_SITE_NAME-$WEBSITE_SLOT_NAME"
 export OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=otel
 
-exec opentelemetry-instrument gunicorn -c gunicorn_launcher.conf.py --bind "0.0.0.0:$PORT" --workers 2 app:app
+exec opentelemetry-instrument gunicorn --bind "0.0.0.0:$PORT" --workers 2 app:app

@@ -286,9 +286,15 @@ def ended(for_azure, with_both, server, tmp_path_factory):
 
 @pytest.mark.parametrize(("startup", "file"), SERVED.items(), ids=SERVED)
 def test_a_recipe_shows_all_signals(startup, file, ended, server):
-    """Metrics, dependencies with type, target and data, custom events, and the lives of clients."""
+    """Metrics, dependencies with type, target and data, custom events, and the lives of clients.
+
+    No two processes send on one connection, which would break over TLS.
+    """
     site, ingestion = ended[startup]
 
+    pids = [pid for pid in ingestion.senders.values() if pid]
+    assert {1} == {*map(len, pids)}
+    assert {*map(str, site.answered)} <= set().union(*pids)
     assert_azure_understands_it(site, ingestion, server, file)
     assert "Traceback" not in site.program.err.read_text()
 
