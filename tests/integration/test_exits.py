@@ -399,10 +399,13 @@ def test_the_table_in_the_documentation_is_what_happens(measured):
     assert {(row.run, row.end): measured[row, WORKS].arrived for row in ROWS} == {
         key: arrived for key, (arrived, _) in rows.items()
     }
-    assert {LOST} == {cell.arrived for (_, kind), cell in measured.items() if kind != WORKS}
     too_long = {
         (row.run, row.end, kind): cell.seconds
         for (row, kind), cell in measured.items()
         if kind in DOWN and cell.seconds > longest(rows[row.run, row.end][1][DOWN.index(kind)])
     }
     assert {} == too_long
+    # However busy the machine is: the setting waits for less than the SDK does when a program ends.
+    seconds = {(row.run, row.end): cell.seconds for (row, kind), cell in measured.items() if kind == HANGS}
+    unbounded = seconds["plain Python", "the program ends"]
+    assert [] == [run for run in ("plain Python", "uvicorn") if seconds[run, SETTING] >= unbounded]
