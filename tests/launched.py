@@ -23,6 +23,7 @@ EXAMPLES = ROOT / "examples"
 PROGRAMS = ROOT / "tests" / "integration" / "programs"
 LAUNCHER = Path(sys.executable).with_name("opentelemetry-instrument")
 INTERVAL = 0.5  # seconds between two collections
+PATIENCE = 120.0  # seconds in which a program ends, on a machine that is busy
 
 # What is left of the environment: no settings, no path to our sources, no tracing of lines, no proxy.
 KEPT = ("LANG", "LC_ALL", "PATH", "SYSTEMROOT", "TMPDIR")
@@ -83,13 +84,13 @@ class Program:
     def finish(self) -> int:
         """End its standard input, and return its exit code."""
         self.process.stdin.close()
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
     def terminate(self) -> int:
         """Ask it to end (SIGTERM), and return its exit code."""
         self.children()
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
         """End it, and everything that it has started, whatever they do."""
