@@ -12,6 +12,8 @@ from otel_resinstr.doctor.secrets import Secrets, shown
     ("name", "value", "secret"),
     [
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2,tenant=shop", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20abcd,hunter2", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Bearer hunter2,x=y1234", "hunter2"),
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=hunter2", "hunter2"),
         (
             "APPLICATIONINSIGHTS_CONNECTION_STRING",

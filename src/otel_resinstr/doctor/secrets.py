@@ -38,7 +38,8 @@ def _secrets(name: str, value: str) -> Iterator[str]:
     if _NAMES.search(name):
         yield value
         for part in re.split("[,;]", value):
-            secret = part.partition("=")[2]
+            key, equals, rest = part.partition("=")
+            secret = rest if equals else key  # of a header that is malformed, or of one with a comma in it
             # The end point of a connection string is no secret, and a finding names it.
             if not secret.strip().startswith(("http://", "https://")):
                 yield secret
