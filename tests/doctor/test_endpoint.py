@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from otel_resinstr.doctor.checks.endpoint import target
+from otel_resinstr.doctor.checks.endpoint import MALFORMED, check, target
 from otel_resinstr.doctor.command import Command
 from otel_resinstr.doctor.context import Context
 from otel_resinstr.doctor.launched import Exporter
@@ -76,3 +77,19 @@ def test_an_address_without_a_port_has_the_usual_one(protocol, url, port):
     context = Context(Command("", None), {ALL: url}, None, "", list, list)
 
     assert port == target(context, exporter).port
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://user:hunter2/cd@127.0.0.1:9", f"see {ALL}; in a password / is written %2F"),
+        ("http://collector:many", "Port could not be cast to integer value as 'many'"),
+    ],
+)
+def test_an_address_that_makes_no_sense_is_quoted_without_a_password(url, why):
+    """What the parser takes for the port may be a part of it."""
+    exporter = Exporter("logs", "opentelemetry.exporter.otlp.proto.http._log_exporter:OTLPLogExporter")
+    report = SimpleNamespace(exporters=[exporter], environ={})
+    context = Context(Command("", None), {ALL: url}, report, "", list, list)
+
+    assert [MALFORMED.found("", error=why)] == list(check(context))

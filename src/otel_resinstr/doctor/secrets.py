@@ -15,6 +15,7 @@ HIDDEN = "(hidden)"
 _NAMES = re.compile(
     "HEADERS|CONNECTION_?STRING|PASSWORD|PASSWD|SECRET|TOKEN|(?<!CLIENT)_KEY$|_URI$|_URL$", re.IGNORECASE
 )
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SHORTEST = 4  # a shorter one would be found everywhere, and is no secret
 
 
@@ -47,7 +48,9 @@ def _secrets(name: str, value: str) -> Iterator[str]:
                 yield unquote(secret).strip().rpartition(" ")[2]  # without "Bearer"
     if "://" in value:
         _, user, query = _parts(value)
-        yield from (user, user.partition(":")[2], query)
+        password = user.partition(":")[2]
+        yield from (user, password, query, value.partition("?")[2].partition("#")[0])
+        yield from re.split("[/?#]", password)  # as parsers take it apart that end the host there
 
 
 def shown(url: str) -> str:
@@ -56,9 +59,12 @@ def shown(url: str) -> str:
 
 
 def _parts(url: str) -> tuple[str, str, str]:
-    """What may be shown of *url*, who logs in there, and the query. By hand: `urlsplit` refuses some."""
-    rest, _, query = url.partition("#")[0].partition("?")
-    scheme, separator, rest = rest.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    user, _, host = authority.rpartition("@")
-    return f"{scheme}{separator}{host}{slash}{path}", user, query
+    """What may be shown of *url*, who logs in there, and the query. By hand: `urlsplit` refuses some.
+
+    The last @ ends the user, wherever it is: a password may have what ends a host.
+    """
+    scheme = _SCHEME.match(url)
+    start = scheme[0] if scheme else ""
+    user, _, rest = url.removeprefix(start).rpartition("@")
+    rest, _, query = rest.partition("#")[0].partition("?")
+    return start + rest, user, query

@@ -257,7 +257,10 @@ def check(context: Context) -> Iterator[Finding]:
         try:
             where = target(context, exporter)
         except ValueError as error:
-            yield MALFORMED.found("", error=error)
+            variable, url = _of(context, exporter.signal, "ENDPOINT")
+            # What it quotes may be a part of a password.
+            why = f"see {variable}; in a password / is written %2F" if "@" in (url or "") else error
+            yield MALFORMED.found("", error=why)
             continue
         findings = list(_address(context, where, exporter.signal))
         yield from findings
