@@ -79,6 +79,13 @@ def test_a_program_that_is_not_there(place):
     assert Command("./run", place.launcher, found=False) == place.recognise("./run")
 
 
+def test_a_variable_before_the_command_is_shown_without_its_value(place):
+    """It is a shell that would set it, and it may be a secret."""
+    found = place.recognise("MONGO=mongodb://user:hunter2@db/?a=b gunicorn app:app")
+
+    assert Command("MONGO", place.launcher, found=False) == found
+
+
 def test_a_path_is_one_of_the_folder(place):
     """The doctor may be asked from elsewhere."""
     place.program("env/python")

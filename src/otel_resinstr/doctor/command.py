@@ -88,7 +88,8 @@ def recognise(words: Sequence[str], environ: Mapping[str, str], folder: Path) ->
         )
     program = _which(words[0], path, folder)
     if program is None:
-        return Command(words[0], _launcher(launcher_name, path, None), options, found=False)
+        name = words[0].partition("=")[0]  # a variable of a shell's may hold a secret
+        return Command(name, _launcher(launcher_name, path, None), options, found=False)
     name, rest = program.name.removesuffix(".exe"), list(words[1:])
     interpreter, flags = (program, []) if _PYTHON.fullmatch(name) else _shebang(program, path)
     if interpreter == program:
