@@ -131,7 +131,8 @@ def test_the_interpreter_of_a_script(place, first_lines, flags):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "#!", "\x7fELF", "#!/bin/sh\nexec python app.py", "#!/usr/bin/env absent"]
+    "text",
+    ["", "#!", "#!/usr/bin/env 'python", "\x7fELF", "#!/bin/sh\nexec python app.py", "#!/usr/bin/env absent"],
 )
 def test_a_program_that_is_no_script_of_pythons(place, text):
     """What it starts is not known."""
@@ -171,6 +172,12 @@ def test_a_program_that_cannot_be_read(place):
             {"WEB_CONCURRENCY": "3"},
             Server("gunicorn", 3),
             "gunicorn forks 3 workers, each loads the application",
+        ),
+        (
+            "gunicorn -w 2 app:app",
+            {"GUNICORN_CMD_ARGS": "--preload --bind 'x"},
+            Server("gunicorn", 2),
+            "gunicorn forks 2 workers, each loads the application",
         ),
         (
             "gunicorn app:app -w",

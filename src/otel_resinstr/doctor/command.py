@@ -141,7 +141,7 @@ def _shebang(program: Path, path: str) -> tuple[Path | None, list[str]]:
     through_shell = re.match(r"""'''exec' (?:"([^"]+)"|(\S+)) "\$0" "\$@\"""", second)
     if through_shell:
         line = shlex.quote(through_shell[1] or through_shell[2])
-    words = shlex.split(line)
+    words = _split(line)
     if words and Path(words[0]).name == "env":
         words = [word for word in words[1:] if word != "-S"]
         found = shutil.which(words[0], path=path) if words else None
@@ -172,7 +172,7 @@ def _server(name: str, words: list[str], environ: Mapping[str, str], folder: Pat
     if name != "gunicorn":
         return None
     # Later ones win: https://docs.gunicorn.org/en/stable/configure.html
-    by_line = _gunicorn_options(shlex.split(environ.get("GUNICORN_CMD_ARGS", "")))
+    by_line = _gunicorn_options(_split(environ.get("GUNICORN_CMD_ARGS", "")))
     by_line.update(_gunicorn_options(words))
     file = folder / str(by_line.get("config") or "gunicorn.conf.py").removeprefix("file:")
     by_file = _assigned(file) if file.exists() else {}
@@ -220,6 +220,14 @@ def _assigned(file: Path) -> dict[str, Any] | None:
             names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
             found.update(dict.fromkeys(names, statement.value.value))
     return found
+
+
+def _split(text: str) -> list[str]:
+    """The words of *text*, as a shell has them; none if its quotes make no sense."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
 
 
 def _whole(text: object) -> int | None:

@@ -137,5 +137,5 @@ def _ingestion(context: Context, endpoint: str) -> Iterator[Finding]:
                 error.code, "Try again later: it is a fault of the service, or of a proxy before it."
             )
             yield REFUSED.found(str(error.reason), host=host, status=error.code, remedy=remedy)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # a host's name may be impossible
         yield UNREACHABLE.found(str(error), host=host)
