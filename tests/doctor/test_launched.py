@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,25 @@ def test_one_that_hangs_is_ended(launcher, tmp_path):
         assert launched.report is None
 
     assert time.monotonic() - begun < 300
+
+
+def test_one_that_leaves_a_process_behind_is_not_waited_for(launcher, tmp_path):
+    """Which has our end of the pipe still; what is read from is closed when that has ended."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    code = f"""
+import subprocess, sys
+subprocess.Popen(["cat", {str(fifo)!r}])
+print(sys.argv[-1] + "null", flush=True)
+sys.stdin.read()
+"""
+    with Launched(launcher(code), {"PATH": os.environ["PATH"]}, tmp_path) as launched:
+        pass
+
+    assert launched._reader.is_alive()
+    fifo.open("w").close()
+    launched._reader.join(60)
+    assert launched._lines.closed
 
 
 def test_one_that_ends_has_its_last_words(launcher, tmp_path):

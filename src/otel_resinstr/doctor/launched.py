@@ -28,6 +28,9 @@ STARTED_WITHIN = 60.0
 
 _LAST_LINES = 5
 
+_READ_WITHIN = 1.0
+"""Seconds for the rest of what it printed: a process that it started, and left behind, may keep the pipe open."""
+
 _RECORDER_DIR, _SITE_NAME = "OTEL_RESINSTR_RECORDER_DIR", "WEBSITE_SITE_NAME"
 
 
@@ -170,8 +173,8 @@ class Launched:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        self._reader.join()
-        for stream in (self._questions, self._lines, self._said):
+        self._reader.join(_READ_WITHIN)
+        for stream in (self._questions, self._said):
             with contextlib.suppress(OSError):  # what was not written cannot be any more
                 stream.close()
         self._records.cleanup()
@@ -191,9 +194,11 @@ class Launched:
         return [Export(each["signal"], each["class"], each["result"], tuple(each["said"])) for each in answer]
 
     def _read(self) -> None:
-        for line in self._lines:
-            if line.startswith(self._token):
-                self._answers.put(line.removeprefix(self._token))
+        # Closed here: closing it while it is read would wait for whoever has the other end.
+        with self._lines:
+            for line in self._lines:
+                if line.startswith(self._token):
+                    self._answers.put(line.removeprefix(self._token))
         self._answers.put(None)
 
     def _answer(self, within: float) -> Any:
