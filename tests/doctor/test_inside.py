@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_resinstr
 from otel_resinstr.doctor import inside
+from support import clean_environ
 
 
 @pytest.fixture
@@ -92,6 +94,28 @@ def test_the_report_is_plain_and_has_what_is_installed(ear, monkeypatch):
     } in told["entry_points"]
     assert {"traces", "metrics", "logs"} == set(told["providers"])
     assert "/given" == told["launcher"]["given"]
+
+
+@pytest.mark.parametrize("environ", [{}, {"PYTHONSAFEPATH": "1"}])
+def test_the_path_loses_our_folder_and_no_other(tmp_path, environ):
+    """Where Python leaves it out by itself, the first one is PYTHONPATH's."""
+    (tmp_path / "first-1.0.dist-info").mkdir()
+    (tmp_path / "first-1.0.dist-info" / "METADATA").write_text("Name: first\nVersion: 1.0\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nprint([path for path in sys.path if path.endswith('doctor')])"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-S", inside.__file__, "TOKEN"],
+        env=clean_environ(PYTHONPATH=str(tmp_path), **environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+    assert "[]" == said[0]
+    assert "first" in json.loads(said[-1].removeprefix("TOKEN"))["distributions"]
 
 
 def test_the_launchers_folder_is_one_of_the_path(monkeypatch, tmp_path):

@@ -249,7 +249,8 @@ def main(token: str, ear: Ear, given: str | None, questions: IO[str], answers: I
 
 
 if __name__ == "__main__":  # pragma: no cover  coverage begins in `site.main`
-    del sys.path[0]  # our modules' folder: their names are those of other packages
+    if not getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH, from Python 3.11
+        del sys.path[0]  # our modules' folder: their names are those of other packages
     _ear, _given = Ear(), given_to_path()
     site.main()
     main(sys.argv[1], _ear, _given, sys.stdin, sys.stdout)
