@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, MetricExportResult
+from opentelemetry.sdk.trace import export
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_resinstr
@@ -247,6 +248,17 @@ def test_it_answers_questions(ear, monkeypatch):
     assert ["printed by a library", 'TOKEN{"report": "here"}', "", "TOKEN[0.5]", "", "TOKEN[2.0]"] == (
         answers.getvalue().splitlines()
     )
+
+
+def test_nothing_is_made_to_be_asked_but_instrumentors(ear, monkeypatch):
+    """An exporter would connect once more, and be found."""
+    made = []
+    monkeypatch.setattr(export, "ConsoleSpanExporter", lambda: made.append(1))
+
+    told = inside.report(ear, None)["entry_points"]
+
+    assert "opentelemetry.sdk.trace.export:ConsoleSpanExporter" in {entry["value"] for entry in told}
+    assert [] == made
 
 
 def test_an_instrumentor_that_breaks_when_it_is_asked_is_not_at_work(monkeypatch):

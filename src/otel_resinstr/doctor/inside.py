@@ -76,7 +76,8 @@ def report(ear: Ear, given: str | None) -> dict[str, Any]:
             "name": entry.name,
             "value": entry.value,
             "distribution": name,
-            "instrumented": _instrumented(entry.value),
+            # What others name would be made once more, such as an exporter.
+            "instrumented": entry.group == "opentelemetry_instrumentor" and _instrumented(entry.value),
         }
         for name, distribution in found.items()
         for entry in distribution.entry_points
