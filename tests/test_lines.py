@@ -236,6 +236,38 @@ def test_a_file_that_goes_while_room_is_made_is_no_failure(tmp_path, monkeypatch
     assert [LINE] == content(tmp_path)
 
 
+def test_what_cannot_be_removed_is_left_and_the_next_one_goes(tmp_path):
+    """A folder with such a name, here: it is the oldest entry. Telemetry goes on."""
+    stays = tmp_path / "logs-20260101T000000000000-7.jsonl"
+    stays.mkdir()
+    goes = tmp_path / "logs-20260101T000000000000-8.jsonl"
+    goes.write_bytes(b"y" * 10_000)
+    os.utime(stays, (1, 1))
+    os.utime(goes, (2, 2))
+
+    Lines(tmp_path, "logs", 10_000).write(LINE)
+
+    assert stays.exists()
+    assert not goes.exists()
+
+
+def test_where_nothing_can_be_removed_there_is_no_room(tmp_path, monkeypatch):
+    """It is said as of a full disk, and nothing is written."""
+
+    def refuse(path):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+    stays = tmp_path / "logs-20260101T000000000000-7.jsonl"
+    stays.write_bytes(b"y" * ROOM)
+    monkeypatch.setattr(os, "unlink", refuse)
+
+    with pytest.raises(OSError, match="No space left") as refused:
+        Lines(tmp_path, "logs", ROOM).write(LINE)
+
+    assert errno.ENOSPC == refused.value.errno
+    assert [b"y" * ROOM] == content(tmp_path)
+
+
 def test_threads_write_whole_lines(tmp_path):
     """Spans may end in many threads at once."""
     lines = Lines(tmp_path, "traces", 10**6)

@@ -114,9 +114,14 @@ class Lines:
             if taken + more <= self._room and count <= MOST_FILES:
                 break
             if path != str(self._path):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)  # noqa: PTH108  a path as scandir has it
+                try:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)  # noqa: PTH108  a path as scandir has it
+                except OSError:  # somebody else's, or open on Windows: the next one may go
+                    continue
                 taken, count = taken - size, count - 1
+        if taken + more > self._room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
         self._made = more
 
     def _append(self, file: int, line: bytes) -> None:
