@@ -198,6 +198,14 @@ def test_half_a_line_is_not_half_taken(lines):
     assert (1, []) == (parse([json.dumps(broken)]).unreadable, parse([json.dumps(broken)]).processes)
 
 
+def test_a_moment_that_is_none_makes_no_sense(lines):
+    """However large the number is: the line is counted, and left out."""
+    broken = lines().number("a", 1).lines[0].replace('"timeUnixNano": "', '"timeUnixNano": "' + "9" * 400)
+
+    assert "9" * 400 in broken
+    assert (1, []) == (parse([broken]).unreadable, parse([broken]).processes)
+
+
 def test_unknown_fields_and_empty_lines_are_passed_over(lines):
     """What a later version of OTLP adds is no garbage, and neither is an empty line."""
     request = json.loads(lines().number("a", 1).lines[0])

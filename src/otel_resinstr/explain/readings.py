@@ -165,22 +165,21 @@ def _metric(metric: dict[str, Any]) -> Callable[[Process], None]:
         (
             _attributes(point),
             data.get("aggregationTemporality") == _DELTA,
-            int(point["timeUnixNano"]),
-            value,
-            count,
+            at,
+            Point(at / 1e9, value, count),
         )
         for kind in ("sum", "gauge", "histogram", "exponentialHistogram")
         if (data := metric.get(kind)) is not None
         for point in data.get("dataPoints", ())
-        for value, count in [_number(point)]
+        for at, (value, count) in [(int(point["timeUnixNano"]), _number(point))]
         if math.isfinite(value)
     ]
 
     def put(process: Process) -> None:
         series = process.metrics.setdefault(name, {})
-        for attributes, delta, at, value, count in points:
+        for attributes, delta, at, read in points:
             of_attributes = series.setdefault(_key(attributes), Series(attributes, delta))
-            of_attributes.by_time[at] = Point(at / 1e9, value, count)
+            of_attributes.by_time[at] = read
 
     return put
 
