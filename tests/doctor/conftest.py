@@ -240,7 +240,10 @@ def _environment_without(part: str, folder: Path) -> Path:
     for each in Path(sysconfig.get_path("purelib")).iterdir():
         if each.name.startswith(f"{part}-") or "coverage" in each.name:
             continue
-        (packages / each.name).symlink_to(each)
+        if each.name == "opentelemetry":  # a link would be the same launcher
+            shutil.copytree(each, packages / each.name)
+        else:
+            (packages / each.name).symlink_to(each)
     launcher = folder / "bin" / "opentelemetry-instrument"
     launcher.write_text(
         f"#!{folder}/bin/python\nfrom opentelemetry.instrumentation.auto_instrumentation import run\nrun()\n"

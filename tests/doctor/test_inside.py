@@ -123,10 +123,23 @@ def test_the_launchers_folder_is_one_of_the_path(monkeypatch, tmp_path):
     """As the launcher puts it there, before others."""
     folder = tmp_path / "opentelemetry" / "instrumentation" / "auto_instrumentation"
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), "/elsewhere"]))
-    assert str(folder) == inside.given_to_path()
+    assert os.path.realpath(folder) == inside.given_to_path()
 
     monkeypatch.delenv("PYTHONPATH")
     assert inside.given_to_path() is None
+
+
+def test_the_launchers_folder_is_the_same_by_another_name(monkeypatch, tmp_path):
+    """An environment may be reached through a link: `current`, or lib64."""
+    folder = tmp_path / "real" / "opentelemetry" / "instrumentation" / "auto_instrumentation"
+    folder.mkdir(parents=True)
+    (tmp_path / "current").symlink_to("real")
+    through = tmp_path / "current" / folder.relative_to(tmp_path / "real")
+    monkeypatch.setenv("PYTHONPATH", str(through))
+    module = SimpleNamespace(__file__=str(through / "__init__.py"))
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.auto_instrumentation", module)
+
+    assert os.path.realpath(folder) == inside.given_to_path() == inside._imported()
 
 
 def test_where_nothing_is_imported_nothing_is_known(ear, monkeypatch):

@@ -124,14 +124,14 @@ def given_to_path() -> str | None:
     """The folder of the launcher's package that it has put on the path; older ones take it away later."""
     ending = os.path.join("opentelemetry", "instrumentation", "auto_instrumentation")  # noqa: PTH118  a name
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return next((path for path in paths if path.endswith(ending)), None)
+    return next((os.path.realpath(path) for path in paths if path.endswith(ending)), None)
 
 
 def _imported() -> str | None:
     """The folder of the launcher's package that is imported."""
     imported = sys.modules.get("opentelemetry.instrumentation.auto_instrumentation")
     file = getattr(imported, "__file__", None)
-    return os.path.dirname(file) if file else None  # noqa: PTH120  a name
+    return os.path.realpath(os.path.dirname(file)) if file else None  # noqa: PTH120  a name
 
 
 def _providers() -> dict[str, str]:
