@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from otel_resinstr.doctor.checks.endpoint import MALFORMED, check, target
+from otel_resinstr.doctor.checks.endpoint import MALFORMED, NO_SCHEME, _address, check, target
 from otel_resinstr.doctor.command import Command
 from otel_resinstr.doctor.context import Context
 from otel_resinstr.doctor.launched import Exporter
@@ -93,3 +93,18 @@ def test_an_address_that_makes_no_sense_is_quoted_without_a_password(url, why):
     context = Context(Command("", None), {ALL: url}, report, "", list, list)
 
     assert [MALFORMED.found("", error=why)] == list(check(context))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "insecure", "kinds"),
+    [("grpc", "true", []), ("grpc", "false", [NO_SCHEME]), ("http", "true", [NO_SCHEME])],
+)
+def test_only_grpc_that_is_insecure_needs_no_scheme(protocol, insecure, kinds):
+    """The address is a host and a port to it, and it is said elsewhere that there is no TLS."""
+    exporter = Exporter("logs", f"opentelemetry.exporter.otlp.proto.{protocol}._log_exporter:OTLPLogExporter")
+    environ = {ALL: "collector:4317", INSECURE: insecure}
+    context = Context(Command("", None), environ, None, "", list, list)
+
+    found = _address(context, target(context, exporter), "logs")
+
+    assert kinds == [finding.kind for finding in found]

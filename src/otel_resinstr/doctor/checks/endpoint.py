@@ -279,7 +279,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _address(context: Context, where: Target, signal: str) -> Iterator[Finding]:
     """What can be said without asking anybody."""
-    if not where.scheme:
+    if not where.scheme and (where.protocol == HTTP or where.secure):
         yield NO_SCHEME.found("", variable=where.variable, url=where.url)
         return
     own_path = urlsplit(where.url).path
