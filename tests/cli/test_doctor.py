@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from otel_resinstr.cli import doctor
 from otel_resinstr.cli.commands import resinstr
 from otel_resinstr.cli.doctor import show
 from otel_resinstr.doctor.examine import Diagnosis
@@ -148,12 +149,23 @@ def test_what_is_to_mend_ends_it_with_1():
     assert "launcher.no-command" in output
 
 
-def test_notes_end_it_with_0():
-    """Nothing is known of what a shell starts, and that is no mistake."""
+def test_what_was_not_looked_at_ends_it_with_1():
+    """Nothing is known of what a shell starts: no script may take that for healthy."""
     code, output = run("--", "sh", "start.sh")
 
-    assert 0 == code
+    assert 1 == code
     assert "launcher.not-python" in output
+
+
+def test_notes_end_it_with_0(monkeypatch):
+    """There is nothing to mend."""
+    note = Kind("a.note", NOTE, "That is so.", "Nothing.").found()
+    monkeypatch.setattr(doctor, "examine", lambda *_: Diagnosis([note], FACTS))
+
+    code, output = run()
+
+    assert 0 == code
+    assert "a.note" in output
 
 
 def test_a_wrong_call_ends_it_with_2():

@@ -7,7 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from otel_resinstr.doctor.finding import ERROR, NOTE, Kind
+from otel_resinstr.doctor.finding import ERROR, NOTE, WARNING, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ NO_LAUNCHER = Kind(
 )
 NOT_PYTHON = Kind(
     "launcher.not-python",
-    NOTE,
+    WARNING,
     "How {program} starts Python is not known, so that nothing was looked at.",
     "Name what it starts in the end: resinstr doctor -- gunicorn app:app",
 )
