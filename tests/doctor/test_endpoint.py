@@ -4,11 +4,21 @@
 from __future__ import annotations
 
 import json
+import socket
 from types import SimpleNamespace
 
 import pytest
 
-from otel_resinstr.doctor.checks.endpoint import MALFORMED, NO_SCHEME, _address, check, target
+from otel_resinstr.doctor.checks.endpoint import (
+    CERTIFICATE_FILE,
+    MALFORMED,
+    NO_SCHEME,
+    REFUSED,
+    _address,
+    _network,
+    check,
+    target,
+)
 from otel_resinstr.doctor.command import Command
 from otel_resinstr.doctor.context import Context
 from otel_resinstr.doctor.launched import Exporter
@@ -108,3 +118,21 @@ def test_only_grpc_that_is_insecure_needs_no_scheme(protocol, insecure, kinds):
     found = _address(context, target(context, exporter), "logs")
 
     assert kinds == [finding.kind for finding in found]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("", REFUSED), ("absent", CERTIFICATE_FILE)])
+def test_requests_may_be_told_of_a_folder_of_authorities(tmp_path, name, kind):
+    """One that is not there is named; with one that is, the end point is asked."""
+    exporter = Exporter("logs", "opentelemetry.exporter.otlp.proto.http._log_exporter:OTLPLogExporter")
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and nobody listens
+        environ = {
+            ALL: f"https://127.0.0.1:{bound.getsockname()[1]}",
+            "REQUESTS_CA_BUNDLE": str(tmp_path / name),
+        }
+        context = Context(Command("", None), environ, None, "", list, list)
+
+        [found] = _network(context, target(context, exporter), ["logs"])
+
+    assert kind is found.kind
+    assert ("REQUESTS_CA_BUNDLE" in found.what) is (kind is CERTIFICATE_FILE)

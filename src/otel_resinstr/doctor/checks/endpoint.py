@@ -309,8 +309,10 @@ def _network(context: Context, where: Target, signals: Sequence[str]) -> Iterato
     try:
         trust = _trust(context, where) if where.secure else None
     except OSError as error:
+        named = [variable for _, variable, _ in where.files]
+        named += [] if where.file("CERTIFICATE") else [_of_library(where)]
         yield CERTIFICATE_FILE.found(
-            str(error), variable=" or ".join(variable for _, variable, _ in where.files)
+            str(error), variable=" or ".join(name for name in named if context.setting(name))
         )
         return
     first = State.HTTP2 if where.protocol == GRPC else State.HTTP1
@@ -339,12 +341,20 @@ def _network(context: Context, where: Target, signals: Sequence[str]) -> Iterato
 
 def _trust(context: Context, where: Target) -> ssl.SSLContext:
     """Whom the exporter trusts: the authorities of the file that is named, or those that its library brings."""
-    of_library = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" if where.protocol == GRPC else "REQUESTS_CA_BUNDLE"
-    trust = ssl.create_default_context(cafile=where.file("CERTIFICATE") or context.setting(of_library))
+    named = where.file("CERTIFICATE") or context.setting(_of_library(where))
+    is_folder = named is not None and where.protocol == HTTP and Path(named).is_dir()
+    trust = ssl.create_default_context(
+        cafile=None if is_folder else named, capath=named if is_folder else None
+    )
     certificate = where.file("CLIENT_CERTIFICATE")
     if certificate:
         trust.load_cert_chain(certificate, where.file("CLIENT_KEY"))
     return trust
+
+
+def _of_library(where: Target) -> str:
+    """The variable by which the exporter's library is told whom to trust; requests takes a folder, too."""
+    return "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" if where.protocol == GRPC else "REQUESTS_CA_BUNDLE"
 
 
 def _exports(context: Context, reached: Mapping[Target, Sequence[Exporter]]) -> Iterator[Finding]:
