@@ -84,7 +84,7 @@ class Locked(NoOpTracerProvider):
         say("waits")
         lock.acquire()
 
-start(Locked(), 0.2)
+start(Locked(), 2.0)
 with lock:
     term()
 """
@@ -106,19 +106,40 @@ term()
     assert (-15, ["told", "flushed"]) == ends(program)
 
 
-def test_whoever_calls_the_handler_from_before_calls_ours():
+def test_whoever_puts_the_handler_from_before_back_is_ended_by_ours():
     """As uvicorn does when it has shut down."""
     program = """
 start()
 
 def handle(number, frame):
     say("theirs")
-    previous(number, frame)
+    signal.signal(number, previous)
+    signal.raise_signal(number)
 
 previous = signal.signal(signal.SIGTERM, handle)
 term()
 """
     assert (-15, ["theirs", "told", "flushed"]) == ends(program)
+
+
+def test_whoever_calls_the_handler_from_before_ends_as_it_will():
+    """Its shutdown takes its time, and what it says at the end is heard."""
+    program = """
+start()
+
+def handle(number, frame):
+    say("theirs")
+    previous(number, frame)
+    stopping.append(True)
+
+stopping = []
+previous = signal.signal(signal.SIGTERM, handle)
+os.kill(os.getpid(), signal.SIGTERM)
+while not stopping:
+    time.sleep(0.01)
+say("drained")
+"""
+    assert (0, ["theirs", "drained", "told"]) == ends(program)
 
 
 def test_a_child_that_is_forked_flushes_its_own():
@@ -186,6 +207,7 @@ def test_the_default_action_is_the_last_thing(start, monkeypatch):
         start(stopped).stop()
         start(running)
         for probe in (running, stopped):
+            signal.signal(signal.SIGTERM, probe._handle)
             probe._handle(signal.SIGTERM, None)
             assert (signal.SIGTERM, signal.SIG_DFL) == sent.pop()
             probe._handle(signal.SIGTERM, None)

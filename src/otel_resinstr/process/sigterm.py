@@ -28,7 +28,8 @@ class Sigterm:
     That is what probes have asked for (`Lease.at_exit`), and, with *flush*, to send what is pending.
     By default SIGTERM ends a process at once: nothing of `atexit` runs, and what was measured since the last export is
     lost. uvicorn ends itself likewise when it has shut down. A handler is set where there is none. One that is set
-    later takes its place; whoever calls the handler from before, as uvicorn does, calls ours.
+    later takes its place: called by that one, ours does nothing, since the application ends itself as it will. uvicorn
+    puts it back before it sends itself the signal again.
     gunicorn resets all handlers in each worker, after which uvicorn's worker has none: ours is set again
     when uvicorn's server begins to serve.
 
@@ -59,7 +60,7 @@ class Sigterm:
             _set_handler(self._handle)
 
     def _leave(self) -> None:
-        # Where somebody else's has taken its place, ours may be called by it, and only does the default action.
+        # Where somebody else's has taken its place, ours may be called by it, and does nothing.
         if signal.getsignal(signal.SIGTERM) == self._handle:
             _set_handler(signal.SIG_DFL)
 
@@ -77,7 +78,8 @@ class Sigterm:
 
     def _handle(self, number: int, _frame: Any) -> None:
         # It comes again while it is handled where a service manager sends it to all processes, and a master to its own.
-        if self._ending:
+        # And who has a handler, and calls ours as the one from before, has a way to end.
+        if self._ending or signal.getsignal(number) != self._handle:
             return
         self._ending = True
         try:
