@@ -29,6 +29,13 @@ def test_the_last_one_added_is_called_first():
     assert ["last added", "first added"] == said()
 
 
+def test_one_may_be_the_last():
+    """Which may take long, as that of the flight recorder: whoever is added before or after it goes first."""
+    program = '_exit.add(lambda: say("last of all"), last=True); _exit.add(lambda: say("later"))'
+
+    assert ["later", "last added", "first added", "last of all"] == said(after=program)
+
+
 def test_it_comes_before_what_was_registered_later():
     """A provider that is made after us shuts down after us."""
     assert ["last added", "first added", "provider"] == said(after='atexit.register(say, "provider")')

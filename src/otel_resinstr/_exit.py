@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _callbacks: tuple[Callable[[], None], ...] = ()
 
 
-def add(callback: Callable[[], None]) -> None:
-    """Call *callback* when the interpreter ends, before the callbacks that were added before it."""
+def add(callback: Callable[[], None], *, last: bool = False) -> None:
+    """Call *callback* when the interpreter ends, before the callbacks that were added before it, or after all."""
     global _callbacks  # noqa: PLW0603  one process has one list
-    _callbacks = (callback, *_callbacks)
+    _callbacks = (*_callbacks, callback) if last else (callback, *_callbacks)
     _go_first()
 
 

@@ -171,13 +171,13 @@ class Lease:
         _fork.add(guarded)
         self.at_end(lambda: _fork.remove(guarded))
 
-    def at_exit(self, call: Callable[[], None]) -> None:
-        """Call *call* when the interpreter ends, before the SDK's providers shut down."""
+    def at_exit(self, call: Callable[[], None], *, last: bool = False) -> None:
+        """Call *call* when the interpreter ends, before the SDK's providers shut down; *last*: after the others."""
 
         def guarded() -> None:
             self.guard(call)
 
-        _exit.add(guarded)
+        _exit.add(guarded, last=last)
         self.at_end(lambda: _exit.remove(guarded))
 
     def at_flush(self, call: Callable[[], None]) -> None:

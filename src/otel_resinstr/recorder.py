@@ -123,7 +123,7 @@ class Recorder:
         self._come()
         lease.every(PERIOD, self._beat)
         lease.every(_LOOK, self._look)
-        lease.at_exit(self._at_exit)
+        lease.at_exit(self._at_exit, last=True)  # the folder may be on a share that hangs
 
     def _begin(self) -> None:
         # In a forked child as well: what the parent measured is the parent's, and so are its locks and threads.
@@ -185,9 +185,10 @@ class Recorder:
     def _keep(self, request: bytes) -> None:
         now = self._clock()
         entry = _Entry(now, request)
-        with self._keeping:
+        # A finaliser may add one, and remove some, at any line.
+        with self._keeping, contextlib.suppress(IndexError):
             self._ring.append(entry)
-            size = sum(entry.size() for entry in self._ring)
+            size = sum(entry.size() for entry in list(self._ring))
             while self._ring and (size > BYTES or self._ring[0].at < now - SECONDS):
                 size -= self._ring.popleft().size()
 
@@ -222,6 +223,24 @@ class Recorder:
             self._warn(failure)
 
     def _at_exit(self) -> None:
+        behind = self._behind
+        ending = threading.Thread(
+            target=Context().run,
+            args=(self._lease.guard, self._write_last),
+            name="resinstr.recorder",
+            daemon=True,
+        )
+        try:
+            ending.start()
+        except RuntimeError:  # none can be started, as at the end of CPython 3.12, or not one more
+            if behind is not None:
+                behind.join(_PATIENCE)
+            if behind is None or not behind.is_alive():
+                self._write_last()
+        else:
+            ending.join(_PATIENCE)
+
+    def _write_last(self) -> None:
         # What is there comes first: reading may wait for a lock that the interrupted thread holds.
         self._write()
         self.dump()
