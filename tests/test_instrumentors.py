@@ -160,8 +160,8 @@ def test_each_setting_reaches_a_probe(field, value):
     assert any(value in vars(probe).values() for probe in made(settings))
 
 
-def test_sigterm_has_one_probe():
-    """With whatever it has to do: to send what is pending, to write what the recorder has, or both."""
+def test_sigterm_has_a_probe_for_whoever_wants_it():
+    """Of each subject that does, as the other one may be off; both do the same, and the first one has the handler."""
 
     def found(**settings):
         return [
@@ -174,7 +174,8 @@ def test_sigterm_has_one_probe():
     assert [] == found()
     assert [(True, "process")] == found(flush_on_sigterm=True)
     assert [(False, "recorder")] == found(recorder_dir="out")
-    assert [(True, "process")] == found(flush_on_sigterm=True, recorder_dir="out")
+    assert [(True, "process"), (True, "recorder")] == found(flush_on_sigterm=True, recorder_dir="out")
+    assert [] == found(recorder_dir="out", disabled_probes="rec*")
 
 
 @pytest.mark.parametrize("flag", FLAGS)

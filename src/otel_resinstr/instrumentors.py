@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import os
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -239,11 +240,13 @@ class RecorderInstrumentor(SubjectInstrumentor):
     subject = "recorder"
 
     def probes(self, settings: Settings) -> Iterator[Probe]:
-        """The recorder, which does nothing without a folder, and SIGTERM, where nobody else has asked for it."""
+        """The recorder, which does nothing without a folder, and SIGTERM for it."""
         folder = recorder_folder(settings)
         yield Recorder(folder, settings.file_megabytes)
-        if folder is not None and not settings.flush_on_sigterm:
-            yield Sigterm(timeout=settings.flush_timeout, flush=False)
+        disabled = any(fnmatch.fnmatchcase(Recorder.name, pattern) for pattern in settings.disabled_probes)
+        if folder is not None and not disabled:
+            # Where the subject `process` has set the same handler, this one finds it and does nothing.
+            yield Sigterm(timeout=settings.flush_timeout, flush=settings.flush_on_sigterm)
 
 
 SUBJECTS: tuple[type[SubjectInstrumentor], ...] = (
