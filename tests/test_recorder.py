@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import textwrap
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -509,12 +511,38 @@ def test_it_names_the_resource_of_the_sdk_without_the_command_line(tmp_path, sin
         **sink.providers,
         "tracer_provider": TracerProvider(resource=resource, shutdown_on_exit=False),
     }
-    running = Running([Figures(), Recorder(tmp_path, ROOM)], Telemetry(**providers, ticker=TickerByHand()))
+    running = Running(
+        [Figures(), Recorder(tmp_path, ROOM, began=psutil.Process().create_time)],
+        Telemetry(**providers, ticker=TickerByHand()),
+    )
     path = recorder.dump()
     running.stop()
 
     [process] = readings.parse(path.read_text().splitlines()).processes
+    began = process.resource.pop("process.creation.time")
+    assert psutil.Process().create_time() == pytest.approx(
+        dt.datetime.fromisoformat(began).timestamp(), abs=2
+    )
     assert {"service.name": "shop", "process.pid": os.getpid()} == process.resource
+
+
+def test_two_lives_with_the_same_id_are_two_processes(tmp_path, sink):
+    """As in a container that is started again; where the system does not tell, they are not told apart."""
+
+    lives = [1000.0, 2000.0, None, None]
+    for _ in range(4):
+        running = Running(
+            [Figures(), Recorder(tmp_path, ROOM, began=lambda: lives.pop(0))],
+            Telemetry(**sink.providers, ticker=TickerByHand()),
+        )
+        recorder.dump()
+        running.stop()
+
+    found = [process.resource.get("process.creation.time") for process in readings.read(tmp_path).processes]
+    assert ["1970-01-01T00:16:40.000+00:00", "1970-01-01T00:33:20.000+00:00", None] == found
+    report = pytest.importorskip("otel_resinstr.cli.report", reason="needs the extra cli")
+    titles = report._titles([{"process.pid": 1, "process.creation.time": began} for began in found[:2]])
+    assert [f"no service.name, pid 1, {began}" for began in found[:2]] == titles
 
 
 PROGRAM = """

@@ -242,7 +242,7 @@ class RecorderInstrumentor(SubjectInstrumentor):
     def probes(self, settings: Settings) -> Iterator[Probe]:
         """The recorder, which does nothing without a folder, and SIGTERM for it."""
         folder = recorder_folder(settings)
-        yield Recorder(folder, settings.file_megabytes)
+        yield Recorder(folder, settings.file_megabytes, began=lambda: ProcessReading().create_time())
         disabled = any(fnmatch.fnmatchcase(Recorder.name, pattern) for pattern in settings.disabled_probes)
         if folder is not None and not disabled:
             # Where the subject `process` has set the same handler, this one finds it and does nothing.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import math
 import os
@@ -94,14 +95,17 @@ class Recorder:
 
     name = "recorder"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the sources
         self,
         folder: Path | None,
         megabytes: int,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], int] = time.time_ns,
         cpu: Callable[[], float] = time.thread_time,
+        *,
+        began: Callable[[], float | None] = lambda: None,
     ) -> None:
+        self._began = began
         self._folder = folder
         self._megabytes = megabytes
         self._clock = clock
@@ -129,6 +133,7 @@ class Recorder:
         # In a forked child as well: what the parent measured is the parent's, and so are its locks and threads.
         self._ring: deque[_Entry] = deque()
         self._since = self._wall()
+        self._life = _life(self._began())
         self._until = self._next = -math.inf
         self._wanted = False
         self._fresh = True
@@ -287,7 +292,7 @@ class Recorder:
         found = (getattr(getattr(holder, "resource", None), "attributes", None) for holder in holders)
         attributes: Mapping[str, Any] = next(filter(None, found), {})
         kept = {key: value for key, value in attributes.items() if not key.startswith("process.command")}
-        return {**kept, "process.pid": os.getpid()}
+        return {**kept, **self._life}
 
     def _warn(self, failure: Exception) -> None:
         if not self._warned:
@@ -298,6 +303,18 @@ class Recorder:
                     "let OTEL_RESINSTR_RECORDER_DIR be a folder that the process may write to",
                     failure,
                 )
+
+
+def _life(created: float | None) -> dict[str, Any]:
+    """What tells this process from all others, also from the one that had its id before: in a container it is 1.
+
+    https://opentelemetry.io/docs/specs/semconv/registry/attributes/process/
+    """
+    pid = os.getpid()
+    if created is None:  # the system does not tell
+        return {"process.pid": pid}
+    began = dt.datetime.fromtimestamp(created, dt.timezone.utc)
+    return {"process.pid": pid, "process.creation.time": began.isoformat(timespec="milliseconds")}
 
 
 def _chunks(entries: Iterable[_Entry], resource: dict[str, Any]) -> Iterator[tuple[bytes, list[_Entry]]]:

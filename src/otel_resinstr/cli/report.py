@@ -100,9 +100,14 @@ def _titles(resources: Sequence[Attributes]) -> list[str]:
     titles = [_title(resource) for resource in resources]
     counted = Counter(titles)
     return [
-        title if counted[title] == 1 else f"{title}, {str(resource.get('service.instance.id', '?'))[:_SHORT]}"
+        title if counted[title] == 1 else f"{title}, {_life(resource)}"
         for title, resource in zip(titles, resources, strict=True)
     ]
+
+
+def _life(resource: Attributes) -> str:
+    began = resource.get("process.creation.time")
+    return str(resource.get("service.instance.id", "?"))[:_SHORT] if began is None else str(began)
 
 
 def _title(resource: Attributes) -> str:
