@@ -148,6 +148,20 @@ def test_a_probe_that_waits_in_vain_does_not_keep_the_providers(use):
     go.set()
 
 
+def test_what_is_noted_may_be_told_alone(use):
+    """As at a SIGTERM at which the flight recorder writes and nothing is to be sent; in a thread, and for a time."""
+    provider, go, told = Provider(), threading.Event(), []
+    use(provider, provider, provider)
+    try:
+        assert _flush.only(lambda: told.append(threading.current_thread().name), PATIENCE) is True
+        assert _flush.only(lambda: go.wait(PATIENCE), 0.01) is False
+    finally:
+        go.set()
+
+    assert [HANGS] == told
+    assert [] == provider.calls
+
+
 def test_where_no_thread_can_be_started_nothing_is_flushed(use, monkeypatch):
     """In a process at its limit, or at its end."""
 
