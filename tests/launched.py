@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import subprocess
 import sys
@@ -123,3 +124,15 @@ def wait_for_names(collector: Collector, program: Program, wanted: dict[str, set
     if missing() or program.process.poll() is not None:
         said = program.err.read_text()
         raise AssertionError(f"missing: {missing()}; ended: {program.process.poll()}; it said: {said}")
+
+
+def answer(port):
+    """Which process answers; None where none does."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
+    try:
+        connection.request("GET", "/")
+        return int(connection.getresponse().read())
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

@@ -8,7 +8,6 @@ it measures few processes at a time. Without that all run at once, and what arri
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from typing import NamedTuple
 
 import pytest
 
-from launched import LAUNCHER, PROGRAMS, ROOT, Program, environment
+from launched import LAUNCHER, PROGRAMS, ROOT, Program, answer, environment
 from mongo import eventually
 
 pytest.importorskip("opentelemetry.proto")
@@ -316,18 +315,6 @@ def begun(row, program, port):
         return found
     said = json.loads(eventually(program.says, seconds=PATIENCE))
     return said if isinstance(said, list) else [said]
-
-
-def answer(port):
-    """Which process answers; None where none does."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
-    try:
-        connection.request("GET", "/")
-        return int(connection.getresponse().read())
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
 
 
 @pytest.fixture

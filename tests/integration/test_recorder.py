@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
 import socket
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launched import LAUNCHER, PROGRAMS
+from launched import LAUNCHER, PROGRAMS, answer
 from mongo import eventually
 from otel_resinstr.explain import readings
 
@@ -70,15 +69,3 @@ def free_ports(count):
     for server in bound:
         server.close()
     return ports
-
-
-def answer(port):
-    """Which process answers; None where none does."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", "/")
-        return int(connection.getresponse().read())
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()

@@ -49,18 +49,14 @@ def uri(server):
         admin.admin.command("dropUser", USER)
 
 
-@pytest.mark.parametrize("query_text", ["0", "4000"])
-def test_no_byte_of_a_secret_is_exported(query_text, receiver, start_program, uri):
-    """All signals, with and without the text of queries, while much of what the application does fails."""
-    endpoint, received = receiver
+def ended(start_program, uri, **environ):
+    """The application that has secrets, when it has done its work."""
     program = start_program(
         LAUNCHER,
         sys.executable,
         PROGRAMS / "secretive.py",
         **SETTINGS,
-        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
-        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
-        OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH=query_text,
+        **environ,
         OTEL_SEMCONV_STABILITY_OPT_IN="database/dup",
         MONGODB_URI=uri,
         WRONG_URI=uri.replace(PASSWORD, f"not-{PASSWORD}"),
@@ -68,6 +64,20 @@ def test_no_byte_of_a_secret_is_exported(query_text, receiver, start_program, ur
     )
     program.process.stdin.close()
     assert 0 == program.process.wait(60), program.err.read_text()
+    return program
+
+
+@pytest.mark.parametrize("query_text", ["0", "4000"])
+def test_no_byte_of_a_secret_is_exported(query_text, receiver, start_program, uri):
+    """All signals, with and without the text of queries, while much of what the application does fails."""
+    endpoint, received = receiver
+    program = ended(
+        start_program,
+        uri,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH=query_text,
+    )
     sent = {path: b"".join(bodies) for path, bodies in received.items()}
 
     assert ["/v1/logs", "/v1/metrics", "/v1/traces"] == sorted(sent)
@@ -88,24 +98,16 @@ def test_no_byte_of_a_secret_is_exported(query_text, receiver, start_program, ur
 def test_no_byte_of_a_secret_is_written(start_program, tmp_path, uri):
     """Where there is no network: all signals and the recorder's dump in files, and metrics on standard error."""
     pytest.importorskip("opentelemetry.exporter.otlp.json.common", reason="needs a newer SDK")
-    program = start_program(
-        LAUNCHER,
-        sys.executable,
-        PROGRAMS / "secretive.py",
-        **SETTINGS,
+    program = ended(
+        start_program,
+        uri,
         OTEL_METRICS_EXPORTER="resinstr_file,resinstr_console",
         OTEL_TRACES_EXPORTER="resinstr_file",
         OTEL_LOGS_EXPORTER="resinstr_file",
         OTEL_RESINSTR_FILE_DIR=str(tmp_path / "out"),
         OTEL_RESINSTR_RECORDER_DIR=str(tmp_path / "out"),
         OTEL_RESINSTR_MONGODB_QUERY_TEXT_LENGTH="4000",
-        OTEL_SEMCONV_STABILITY_OPT_IN="database/dup",
-        MONGODB_URI=uri,
-        WRONG_URI=uri.replace(PASSWORD, f"not-{PASSWORD}"),
-        VALUE=VALUE,
     )
-    program.process.stdin.close()
-    assert 0 == program.process.wait(60), program.err.read_text()
 
     written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     everything = b"".join(written.values()) + "".join(written).encode() + program.err.read_bytes()
